@@ -1,0 +1,1 @@
+//! Edge out for operators: health, metrics, decisions and why they were taken.

@@ -1,0 +1,71 @@
+//! The command line: one file a command, each a function from its arguments to `Result<(), Failure>`.
+
+mod check;
+mod explain;
+mod schema;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A governor for what a fleet sends too much or too little of.
+#[derive(Debug, Parser)]
+#[command(name = "flyball", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration and all policies; every error is named at once.
+    Check(check::CheckArgs),
+    /// Why is a probability what it is? Asks a running Flyball.
+    Explain(explain::ExplainArgs),
+    /// Print the JSON schema of a file format.
+    Schema(schema::SchemaArgs),
+}
+
+/// Why a command did not end well: its variant is the exit status.
+#[derive(Debug)]
+pub enum Failure {
+    /// 1: it failed at run time.
+    Runtime(anyhow::Error),
+    /// 3: a configuration, policy or scenario is invalid; the text names every error.
+    Invalid(String),
+    /// 5: it cannot run on this machine; the text says what is missing.
+    Machine(String),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+/// Parses the process's arguments and runs one command. Wrong usage ends with 2, as `clap` does it.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Check(arguments) => check::check(arguments),
+        Command::Explain(arguments) => explain::explain(arguments),
+        Command::Schema(arguments) => schema::schema(arguments),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    let (text, status) = match failure {
+        Failure::Runtime(error) => (format!("error: {error:#}"), 1),
+        Failure::Invalid(text) => (text.clone(), 3),
+        Failure::Machine(text) => (format!("error: {text}"), 5),
+    };
+    eprintln!("{}", text.trim_end());
+    ExitCode::from(status)
+}

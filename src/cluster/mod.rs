@@ -1,0 +1,1 @@
+//! What outlives a process and what several processes share. On one machine: an embedded store.

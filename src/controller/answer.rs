@@ -1,0 +1,177 @@
+//! The bytes that clients receive, made once when a strategy changes: serving is a look-up and a clone.
+//!
+//! One answer must satisfy every client, and each neighbour's breaks some: `strategyType` is the string
+//! `"PROBABILISTIC"`, a top-level rate is always there, `operationSampling` comes whole or not at all, no member is
+//! added (Go refuses unknown ones), and protobuf fields are written in number order, because the Java SDK's
+//! hand-written parser loses what follows field 4.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use serde::Serialize;
+
+use crate::proto::jaeger;
+use crate::sampling::probability::Probability;
+use crate::sampling::traffic::Name;
+
+/// Go clients drop what comes after this many operations.
+pub const OPERATIONS_MAX: usize = 256;
+
+/// What a service's root spans are to be sampled at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strategy {
+    /// For operations that are not listed.
+    pub probability: Probability,
+    /// Unique non-empty names, the hottest first, at most [`OPERATIONS_MAX`].
+    pub operations: Vec<(Name, Probability)>,
+}
+
+/// A strategy and its encodings.
+#[derive(Debug)]
+pub struct Answer {
+    /// Generation of the snapshot in which this strategy first appeared.
+    pub generation: u64,
+    /// The strategy itself.
+    pub strategy: Strategy,
+    /// Body of the HTTP answer.
+    pub json: Bytes,
+    /// The gRPC message with its five-byte frame header, uncompressed.
+    pub grpc_frame: Bytes,
+}
+
+impl Strategy {
+    /// The same probability for everything.
+    pub fn uniform(probability: Probability) -> Self {
+        Self { probability, operations: Vec::new() }
+    }
+
+    /// Encodes it once.
+    pub fn into_answer(self, generation: u64) -> Answer {
+        let json = Bytes::from(serde_json::to_vec(&JsonAnswer::of(&self)).expect("plain structs become JSON"));
+        let grpc_frame = frame(&protobuf(&self));
+        Answer { generation, strategy: self, json, grpc_frame }
+    }
+}
+
+fn protobuf(strategy: &Strategy) -> jaeger::SamplingStrategyResponse {
+    let rate = |p: Probability| Some(jaeger::ProbabilisticSamplingStrategy { sampling_rate: p.get() });
+    let operations = strategy.operations.iter().map(|(name, p)| jaeger::OperationSamplingStrategy {
+        operation: name.to_string(),
+        probabilistic_sampling: rate(*p),
+    });
+    jaeger::SamplingStrategyResponse {
+        strategy_type: jaeger::SamplingStrategyType::Probabilistic.into(),
+        probabilistic_sampling: rate(strategy.probability),
+        rate_limiting_sampling: None,
+        operation_sampling: (!strategy.operations.is_empty()).then(|| jaeger::PerOperationSamplingStrategies {
+            default_sampling_probability: strategy.probability.get(),
+            default_lower_bound_traces_per_second: 0.0,
+            per_operation_strategies: operations.collect(),
+            default_upper_bound_traces_per_second: 0.0,
+        }),
+    }
+}
+
+fn frame(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(5 + length);
+    frame.put_u8(0); // not compressed
+    frame.put_u32(u32::try_from(length).expect("an answer is far below 4 GiB"));
+    message.encode(&mut frame).expect("the buffer grows");
+    frame.freeze()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonAnswer<'a> {
+    strategy_type: &'static str,
+    probabilistic_sampling: JsonRate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation_sampling: Option<JsonOperations<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonRate {
+    sampling_rate: Probability,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonOperations<'a> {
+    default_sampling_probability: Probability,
+    default_lower_bound_traces_per_second: f64,
+    per_operation_strategies: Vec<JsonOperation<'a>>,
+    default_upper_bound_traces_per_second: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonOperation<'a> {
+    operation: &'a str,
+    probabilistic_sampling: JsonRate,
+}
+
+impl<'a> JsonAnswer<'a> {
+    fn of(strategy: &'a Strategy) -> Self {
+        let operation = |(name, p): &'a (Name, Probability)| JsonOperation {
+            operation: name,
+            probabilistic_sampling: JsonRate { sampling_rate: *p },
+        };
+        Self {
+            strategy_type: "PROBABILISTIC",
+            probabilistic_sampling: JsonRate { sampling_rate: strategy.probability },
+            operation_sampling: (!strategy.operations.is_empty()).then(|| JsonOperations {
+                default_sampling_probability: strategy.probability,
+                default_lower_bound_traces_per_second: 0.0,
+                per_operation_strategies: strategy.operations.iter().map(operation).collect(),
+                default_upper_bound_traces_per_second: 0.0,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probability(value: f64) -> Probability {
+        Probability::new(value).expect("a probability")
+    }
+
+    #[test]
+    fn an_answer_without_operations_has_the_type_and_the_rate_alone() {
+        let answer = Strategy::uniform(probability(0.25)).into_answer(7);
+        assert_eq!(answer.json, r#"{"strategyType":"PROBABILISTIC","probabilisticSampling":{"samplingRate":0.25}}"#);
+    }
+
+    #[test]
+    fn operations_come_with_all_four_members_and_explicit_zeros() {
+        let strategy =
+            Strategy { probability: probability(0.5), operations: vec![("GET /\"a\"".into(), probability(1.0))] };
+        let json = strategy.into_answer(7).json;
+        assert_eq!(
+            std::str::from_utf8(&json).expect("UTF-8"),
+            concat!(
+                r#"{"strategyType":"PROBABILISTIC","probabilisticSampling":{"samplingRate":0.5},"#,
+                r#""operationSampling":{"defaultSamplingProbability":0.5,"defaultLowerBoundTracesPerSecond":0.0,"#,
+                r#""perOperationStrategies":[{"operation":"GET /\"a\"","probabilisticSampling":{"samplingRate":1.0}}],"#,
+                r#""defaultUpperBoundTracesPerSecond":0.0}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_grpc_frame_decodes_to_the_strategy_and_ends_with_field_four() {
+        let strategy = Strategy { probability: probability(0.5), operations: vec![("a".into(), probability(0.125))] };
+        let frame = strategy.into_answer(7).grpc_frame;
+        assert_eq!(frame[0], 0);
+        assert_eq!(u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]) as usize, frame.len() - 5);
+        let message = jaeger::SamplingStrategyResponse::decode(&frame[5..]).expect("our own message");
+        assert_eq!(message.probabilistic_sampling.map(|p| p.sampling_rate), Some(0.5));
+        let operations = message.operation_sampling.expect("operations");
+        assert_eq!(operations.per_operation_strategies[0].operation, "a");
+        // Field 2 (tag 0x12) comes before field 4 (tag 0x22), and field 4 reaches to the end.
+        assert_eq!((frame[5], frame[16]), (0x12, 0x22));
+        assert_eq!(usize::from(frame[17]), frame.len() - 18);
+    }
+}

@@ -1,0 +1,123 @@
+//! What the controller publishes: immutable, swapped whole, with every answer ready as bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::answer::{Answer, Strategy};
+use super::usage::Usage;
+use crate::sampling::decision::{PolicyDecision, Reason};
+use crate::sampling::pattern::Pattern;
+use crate::sampling::probability::Probability;
+use crate::sampling::traffic::Name;
+use crate::time::WallTime;
+
+/// Longest service name that is looked up; a longer one is a stranger.
+pub const SERVICE_NAME_MAX_BYTES: usize = 256;
+
+/// Served to a service that no policy claims: Jaeger's own default, small enough for any backend.
+const UNCLAIMED: f64 = 0.001;
+
+/// Everything that the sinks need, at one generation.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// `max(last + 1, unix milliseconds)`.
+    pub generation: u64,
+    /// When it was published.
+    pub published_at: WallTime,
+    /// One entry a policy, sorted by name.
+    pub decisions: Vec<Arc<PolicyDecision>>,
+    /// What SDKs reported of the operations that they were told; keyed by service.
+    pub usage: HashMap<Name, Arc<Usage>>,
+    pub(super) services: HashMap<Name, Arc<Answer>>,
+    pub(super) strangers: Vec<Stranger>,
+    pub(super) unclaimed: Arc<Answer>,
+}
+
+/// The answer to names that a policy's patterns match, though its demand never named them.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    pub(super) patterns: Arc<[Pattern]>,
+    pub(super) answer: Arc<Answer>,
+}
+
+impl Snapshot {
+    /// Before any policy is loaded: everyone is unclaimed.
+    pub fn empty(generation: u64, published_at: WallTime) -> Self {
+        let unclaimed = Arc::new(Strategy::uniform(Probability::saturating(UNCLAIMED)).into_answer(generation));
+        Self {
+            generation,
+            published_at,
+            decisions: Vec::new(),
+            usage: HashMap::new(),
+            services: HashMap::new(),
+            strangers: Vec::new(),
+            unclaimed,
+        }
+    }
+
+    /// The answer for `service`; always one, and asking leaves no trace.
+    pub fn answer(&self, service: &str) -> &Arc<Answer> {
+        if service.len() > SERVICE_NAME_MAX_BYTES {
+            return &self.unclaimed;
+        }
+        self.services.get(service).unwrap_or_else(|| self.stranger(service))
+    }
+
+    /// Whether a policy decided on this service by name.
+    pub fn knows(&self, service: &str) -> bool {
+        self.services.contains_key(service)
+    }
+
+    /// Every reason why a policy decides on less than it should, each once, sorted.
+    pub fn degraded(&self) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = self.decisions.iter().filter_map(|d| d.degraded).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+
+    fn stranger(&self, service: &str) -> &Arc<Answer> {
+        let claims = |stranger: &&Stranger| stranger.patterns.iter().any(|p| p.matches(service));
+        self.strangers.iter().find(claims).map_or(&self.unclaimed, |stranger| &stranger.answer)
+    }
+}
+
+/// The one place where the current snapshot is read; the controller alone writes it.
+#[derive(Debug)]
+pub struct Published {
+    current: ArcSwap<Snapshot>,
+    generation: watch::Sender<u64>,
+}
+
+impl Published {
+    /// Starts with `first`.
+    pub fn new(first: Snapshot) -> Self {
+        let (generation, _) = watch::channel(first.generation);
+        Self { current: ArcSwap::from_pointee(first), generation }
+    }
+
+    /// The snapshot in force; does not block.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The snapshot in force, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Changes after each publication; the value is the new generation. A slow reader sees the newest only.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Swaps the snapshot and wakes the subscribers. Public to the crate's composition and tests; one writer.
+    pub fn publish(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation;
+        self.current.store(Arc::new(snapshot));
+        self.generation.send_replace(generation);
+    }
+}

@@ -1,0 +1,27 @@
+//! Flyball governs what a fleet sends too much or too little of.
+//!
+//! One way through the house:
+//!
+//! ```text
+//!  prometheus ─┐                                    ┌─▶ serve/jaeger   HTTP :5778, gRPC :5779 :14250
+//!  scrape ─────┴─ Traffic ─▶ controller ─ Snapshot ─┼─▶ serve/stream   push to SDKs
+//!                              │    ▲               └─▶ admin          metrics, API, dashboard
+//!                              ▼    │
+//!                            sampling (pure)
+//! ```
+//!
+//! Sources make observations, the controller decides and publishes an immutable snapshot, sinks only read it. What SDKs
+//! answer comes in again as an observation, through the front door.
+
+pub mod admin;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod controller;
+pub mod policy;
+pub mod proto;
+pub mod sampling;
+pub mod serve;
+pub mod source;
+pub mod telemetry;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Edges out for SDKs: Jaeger remote sampling over HTTP and gRPC, and the push stream.

@@ -1,0 +1,3 @@
+//! What Flyball says about itself: logs and counters.
+
+pub mod metrics;
