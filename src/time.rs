@@ -22,6 +22,11 @@ impl MonoTime {
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(by))
     }
+
+    /// This instant, `by` earlier; the start at the earliest.
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
 }
 
 /// Milliseconds since the Unix epoch. May jump in either direction.

@@ -13,15 +13,14 @@ use crate::proto::jaeger;
 use crate::sampling::probability::Probability;
 use crate::sampling::traffic::Name;
 
-/// Go clients drop what comes after this many operations.
-pub const OPERATIONS_MAX: usize = 256;
-
 /// What a service's root spans are to be sampled at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strategy {
     /// For operations that are not listed.
     pub probability: Probability,
     /// Unique non-empty names, the hottest first, at most [`OPERATIONS_MAX`].
+    ///
+    /// [`OPERATIONS_MAX`]: crate::sampling::decision::OPERATIONS_MAX
     pub operations: Vec<(Name, Probability)>,
 }
 

@@ -8,6 +8,9 @@ use super::probability::Probability;
 use super::traffic::Name;
 use crate::time::WallTime;
 
+/// Operations told to a client at most: Go clients drop what comes after.
+pub const OPERATIONS_MAX: usize = 256;
+
 /// Why a probability is what it is: the log field, the metric label and the test's assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +63,10 @@ pub enum Reason {
     Outage,
     /// The source's answer covers only a part: it may fall, not rise.
     Partial,
+    /// The pipeline's `received` is absent: it may fall, not rise.
+    PipelineAbsent,
+    /// Input came back after a hold: rises at most double in one tick.
+    Recovering,
     /// Input is older than `max_age`: `min(held, fallback)`.
     Fallback,
 }
@@ -92,16 +99,19 @@ impl Reason {
             Self::DemandAbsent => "demand_absent",
             Self::Outage => "outage",
             Self::Partial => "partial",
+            Self::PipelineAbsent => "pipeline_absent",
+            Self::Recovering => "recovering",
             Self::Fallback => "fallback",
         }
     }
 }
 
 /// Why the budget is what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetReason {
     /// No budget: the law in force uses none, or nothing was measured yet.
+    #[default]
     None,
     /// As configured.
     Configured,
@@ -150,7 +160,7 @@ pub struct PolicyDecision {
 }
 
 /// What one policy's tick saw.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct PolicyInputs {
     /// Root demand of all its services, requests/s. `None` when absent.
     pub demand_per_second: Option<f64>,

@@ -46,6 +46,12 @@ impl Pattern {
         Self { text: "*".to_owned(), parts: vec![Part::AnyRun] }
     }
 
+    /// The one name that it matches, where it has neither `*` nor `?`.
+    pub fn as_literal(&self) -> Option<&str> {
+        let is_literal = self.parts.iter().all(|part| matches!(part, Part::Literal(_)));
+        is_literal.then_some(&*self.text)
+    }
+
     /// Whether the whole of `name` matches. Linear in `name` for each `*`.
     pub fn matches(&self, name: &str) -> bool {
         let (mut part, mut rest) = (0, name.chars());

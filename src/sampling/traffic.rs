@@ -43,6 +43,13 @@ pub struct Demand {
     pub is_warming: bool,
 }
 
+impl Demand {
+    /// A row that is not warming. `per_second` must be finite and not negative.
+    pub fn new(service: &str, operation: Option<&str>, per_second: f64) -> Self {
+        Self { service: service.into(), operation: operation.map(Into::into), per_second, is_warming: false }
+    }
+}
+
 /// A mean rate over a stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {

@@ -1,0 +1,126 @@
+//! Weighted max-min fairness with floors and ceilings: one budget, shared so that nobody's part can grow except by
+//! taking from someone who has less for its weight.
+//!
+//! The share of claim i is `clamp(level * weight_i, floor_i, ceiling_i)` for one common level, found so that the
+//! shares use the budget up (water-filling; Bertsekas and Gallager, *Data Networks*, section 6.5.2). The sum over the
+//! claims grows with the level, so bisection finds it in linear time for each step, without a sort; the last step
+//! solves exactly on the claims that follow the level.
+
+/// Halvings of the level: enough to tell apart any two claims whose ratios of ceiling to weight differ by 1e-12.
+const BISECTIONS: u32 = 48;
+
+/// What one party may have: all finite, `0 <= floor <= ceiling`, `weight > 0`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Claim {
+    /// Its part relative to the others.
+    pub weight: f64,
+    /// It gets this in any case.
+    pub floor: f64,
+    /// It can use no more.
+    pub ceiling: f64,
+}
+
+/// Shares `budget` among `claims`, in their order. The sum is at most `budget`, unless the floors alone exceed it:
+/// then everyone gets its floor.
+pub fn share(budget: f64, claims: &[Claim]) -> Vec<f64> {
+    let floors: f64 = claims.iter().map(|c| c.floor).sum();
+    let ceilings: f64 = claims.iter().map(|c| c.ceiling).sum();
+    if budget <= floors {
+        return claims.iter().map(|c| c.floor).collect();
+    }
+    if budget >= ceilings {
+        return claims.iter().map(|c| c.ceiling).collect();
+    }
+    let level = level(budget, claims);
+    claims.iter().map(|c| at_level(c, level)).collect()
+}
+
+fn at_level(claim: &Claim, level: f64) -> f64 {
+    (level * claim.weight).clamp(claim.floor, claim.ceiling)
+}
+
+fn level(budget: f64, claims: &[Claim]) -> f64 {
+    let (mut low, mut high) = (0.0, claims.iter().map(|c| c.ceiling / c.weight).fold(0.0, f64::max));
+    for _ in 0..BISECTIONS {
+        let middle = 0.5 * (low + high);
+        let used: f64 = claims.iter().map(|c| at_level(c, middle)).sum();
+        if used > budget { high = middle } else { low = middle }
+    }
+    exact_level(budget, claims, low, high)
+}
+
+/// Between `low` and `high` the claims that follow the level are known; the rest is a division.
+fn exact_level(budget: f64, claims: &[Claim], low: f64, high: f64) -> f64 {
+    let (mut constant, mut weights) = (0.0, 0.0);
+    for claim in claims {
+        let follows = claim.floor < high * claim.weight && claim.ceiling > low * claim.weight;
+        if follows { weights += claim.weight } else { constant += at_level(claim, low) }
+    }
+    // Outside the bracket (rounding, or a corner inside it) the bracket's own low end is right to 2^-48.
+    let solved = if weights > 0.0 { (budget - constant) / weights } else { low };
+    if (low..=high).contains(&solved) { solved } else { low }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn claim(weight: f64, floor: f64, ceiling: f64) -> Claim {
+        Claim { weight, floor, ceiling }
+    }
+
+    #[test]
+    fn shares_follow_weights_floors_and_ceilings() {
+        let table: [(f64, &[Claim], &[f64]); 6] = [
+            (100.0, &[claim(1.0, 0.0, 1e9), claim(3.0, 0.0, 1e9)], &[25.0, 75.0]),
+            (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 1e9)], &[10.0, 90.0]),
+            (100.0, &[claim(1.0, 60.0, 1e9), claim(1.0, 0.0, 1e9)], &[60.0, 40.0]),
+            (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 20.0)], &[10.0, 20.0]),
+            (10.0, &[claim(1.0, 8.0, 10.0), claim(1.0, 7.0, 20.0)], &[8.0, 7.0]),
+            (10.0, &[], &[]),
+        ];
+        for (budget, claims, expected) in table {
+            let shares = share(budget, claims);
+            for (got, want) in shares.iter().zip(expected) {
+                assert!((got - want).abs() < 1e-6, "{shares:?} for {claims:?}");
+            }
+        }
+    }
+
+    fn claims() -> impl Strategy<Value = Vec<Claim>> {
+        let one = (0.01..100.0f64, 0.0..1.0f64, 0.0..1e6f64);
+        prop::collection::vec(one.prop_map(|(w, f, c)| claim(w, f * c, c)), 1..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_budget_is_used_up_and_never_exceeded(claims in claims(), budget in 0.0..1e7f64) {
+            let shares = share(budget, &claims);
+            let sum: f64 = shares.iter().sum();
+            let floors: f64 = claims.iter().map(|c| c.floor).sum();
+            let ceilings: f64 = claims.iter().map(|c| c.ceiling).sum();
+            prop_assert!(sum <= budget.max(floors) * (1.0 + 1e-9) + 1e-9);
+            prop_assert!(sum >= budget.clamp(floors, ceilings) * (1.0 - 1e-9) - 1e-6, "{sum} of {budget}");
+            for (share, claim) in shares.iter().zip(&claims) {
+                prop_assert!((claim.floor..=claim.ceiling).contains(share));
+            }
+        }
+
+        #[test]
+        fn who_has_less_for_its_weight_is_at_its_ceiling(claims in claims(), budget in 0.0..1e7f64) {
+            let shares = share(budget, &claims);
+            let level = |i: usize| shares[i] / claims[i].weight;
+            for i in 0..claims.len() {
+                for j in 0..claims.len() {
+                    let is_poorer = level(i) < level(j) * (1.0 - 1e-6);
+                    let j_above_floor = shares[j] > claims[j].floor * (1.0 + 1e-9) + 1e-9;
+                    if is_poorer && j_above_floor {
+                        prop_assert!(shares[i] >= claims[i].ceiling * (1.0 - 1e-9) - 1e-6);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! One policy's governor: it is given `now` and what a source saw, and returns a complete decision. All memory of the
+//! sampling loop is here; the rules are in the leaves beside it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::budget::{BudgetLoop, Limits, Pipeline};
+use super::decision::{Decided, PolicyDecision, PolicyInputs, Reason};
+use super::effect::{Effect, Load, Visibility};
+use super::guard::{Ground, Guard};
+use super::law::{Want, Wanted, adaptive, threshold};
+use super::memory::Memory;
+use super::policy::{AdaptiveConstants, Law, Mode, Policy};
+use super::probability::Probability;
+use super::report;
+use super::roster::{Roster, Service};
+use super::settle::{Bars, settle};
+use super::spans::SpansPerTrace;
+use super::traffic::{Name, Rate, Traffic};
+use crate::time::Tick;
+
+/// The state of one policy between ticks.
+#[derive(Debug, Clone)]
+pub struct Governor {
+    policy: Arc<Policy>,
+    guard: Guard,
+    roster: Roster,
+    budget: BudgetLoop,
+    effect: Effect,
+    spans: SpansPerTrace,
+    inputs: PolicyInputs,
+    degraded: Option<Reason>,
+    is_recovering: bool,
+}
+
+impl Governor {
+    /// Knows nothing yet. `poll_interval` is the time between two ticks.
+    pub fn new(now: Tick, policy: Arc<Policy>, poll_interval: Duration) -> Self {
+        Self {
+            guard: Guard::new(now, poll_interval),
+            roster: Roster::default(),
+            budget: BudgetLoop::new(now, &policy.budget),
+            effect: Effect::new(now.wall),
+            spans: SpansPerTrace::new(policy.spans_per_trace),
+            inputs: PolicyInputs::default(),
+            degraded: None,
+            is_recovering: false,
+            policy,
+        }
+    }
+
+    /// Takes up what an earlier process knew. Before the first tick.
+    pub fn restore(&mut self, now: Tick, memory: &Memory) {
+        self.budget.restore(now, &self.policy.budget, memory.budget);
+        self.spans.restore(memory.spans_per_trace);
+        for service in &memory.services {
+            self.roster.restore(now.mono, &self.policy, service);
+        }
+        // What is served now is as old as the memory: rises after it are rises after a hold.
+        self.is_recovering = !memory.services.is_empty();
+    }
+
+    /// What a later process needs to know.
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.budget.memory(), self.spans.get(), self.roster.services())
+    }
+
+    /// Goes on under another version of the same policy: what was learnt stays, unless the number behind it changed.
+    pub fn replace_policy(&mut self, now: Tick, policy: Arc<Policy>) {
+        if policy.budget != self.policy.budget {
+            let memory = self.budget.memory();
+            self.budget = BudgetLoop::new(now, &policy.budget);
+            if policy.budget.spans_per_second.is_none() {
+                self.budget.restore(now, &policy.budget, memory);
+            }
+        }
+        if policy.spans_per_trace != self.policy.spans_per_trace {
+            self.spans = SpansPerTrace::new(policy.spans_per_trace);
+        }
+        if policy.law != self.policy.law {
+            self.roster.unlist_operations();
+        }
+        self.roster.reassign(&policy);
+        self.policy = policy;
+    }
+
+    /// One tick. `traffic` is `None` when the source did not answer; services in `taken` belong to policies before.
+    pub fn tick(&mut self, now: Tick, traffic: Option<&Traffic>, taken: &HashSet<Name>) -> PolicyDecision {
+        let ground = self.guard.judge(now, traffic, self.policy.max_age);
+        match (ground, traffic) {
+            (Ground::Fresh { no_rise }, Some(traffic)) => {
+                self.degraded = no_rise;
+                self.decide(now, traffic, no_rise, taken);
+            }
+            (Ground::Hold(reason), _) => self.hold(reason),
+            (Ground::Fallback, _) => self.fall_back(),
+            _ => {}
+        }
+        self.inputs.age = Some(self.guard.age(now));
+        report::decision(now, &self.policy, &self.roster, self.inputs, self.degraded, taken)
+    }
+
+    fn decide(&mut self, now: Tick, traffic: &Traffic, no_rise: Option<Reason>, taken: &HashSet<Name>) {
+        self.roster.observe(now.mono, &self.policy, &traffic.demand, taken);
+        self.inputs.demand_per_second = Some(self.governed().filter_map(|s| s.demand).sum());
+        self.inputs.received_per_second = traffic.received.map(Rate::per_second);
+        self.inputs.loss_ratio = traffic.loss_ratio();
+        let before = self.sampled_per_second(now);
+        let (wanted, bars) = match self.policy.law {
+            Law::Adaptive(constants) => self.adaptive(now, traffic, no_rise, constants, before),
+            Law::Threshold(constants) => {
+                let loss = traffic.loss_ratio().unwrap_or(0.0);
+                let bounds = self.policy.probability;
+                (self.uniform(now, |d| threshold::threshold(&constants, &bounds, d, loss)), Bars::only(no_rise))
+            }
+            Law::Fixed => {
+                let want = Want { probability: self.policy.probability.initial, reason: Reason::Fixed };
+                (self.uniform(now, |_| want), Bars::only(None))
+            }
+        };
+        self.settle(&wanted, bars);
+        let after = self.sampled_per_second(now);
+        if before > 0.0 {
+            self.effect.command(now.wall, after / before);
+        }
+    }
+
+    /// Every governed root that has demand and no pin: those that a law decides on.
+    fn is_free(&self, now: Tick, service: &Service) -> bool {
+        let rule = service.rule(&self.policy);
+        let is_pinned = rule.pin.as_ref().is_some_and(|pin| pin.is_active(now.wall));
+        rule.is_root && !is_pinned && service.demand.is_some_and(|d| d > 0.0)
+    }
+
+    fn governed(&self) -> impl Iterator<Item = &Service> {
+        self.roster.services().iter().filter(|s| s.rule(&self.policy).is_root)
+    }
+
+    /// Root traces/s that what is served now should sample.
+    fn sampled_per_second(&self, now: Tick) -> f64 {
+        let sampled = |service: &Service| match report::active_pin(&self.policy, service, now) {
+            Some(pin) => service.demand.unwrap_or(0.0) * pin.probability.get(),
+            None => service.sampled_per_second(),
+        };
+        self.governed().map(sampled).sum()
+    }
+
+    fn uniform(&self, now: Tick, want: impl Fn(f64) -> Want) -> Vec<Option<Wanted>> {
+        let of = |service: &Service| {
+            let want = want(service.demand?);
+            let wanted = || Wanted::uniform(service, service.rule(&self.policy), want.probability, want.reason);
+            self.is_free(now, service).then(wanted)
+        };
+        self.roster.services().iter().map(of).collect()
+    }
+
+    fn adaptive(
+        &mut self,
+        now: Tick,
+        traffic: &Traffic,
+        no_rise: Option<Reason>,
+        constants: AdaptiveConstants,
+        sampled: f64,
+    ) -> (Vec<Option<Wanted>>, Bars) {
+        let visibility = self.observe_pipeline(now, traffic, no_rise, constants, sampled);
+        self.inputs.budget_spans_per_second = self.budget.spans_per_second();
+        self.inputs.budget_reason = self.budget.reason();
+        self.inputs.spans_per_trace = self.spans.get();
+        let awaiting = (!visibility.is_visible()).then_some(Reason::AwaitingEffect);
+        let bars =
+            Bars { no_rise: no_rise.or(awaiting), is_recovering: self.is_recovering, dead_band: constants.dead_band };
+        let wanted = match (self.budget.spans_per_second(), self.spans.get()) {
+            (Some(budget), Some(spans)) => self.allocate(now, budget, spans),
+            _ => self.learning(now),
+        };
+        (wanted, bars)
+    }
+
+    /// Lets one fresh tick's pipeline facts into the budget and into spans a trace.
+    fn observe_pipeline(
+        &mut self,
+        now: Tick,
+        traffic: &Traffic,
+        no_rise: Option<Reason>,
+        constants: AdaptiveConstants,
+        sampled: f64,
+    ) -> Visibility {
+        let (Some(received), Some(loss_ratio)) = (traffic.received, traffic.loss_ratio()) else {
+            return Visibility::Adopting;
+        };
+        let expected = self.spans.get().map(|spans| spans * sampled);
+        let traces = sampled * received.over().length().as_secs_f64();
+        let load = Load { over: received.over(), received: received.per_second(), expected, traces };
+        let visibility = self.effect.judge(now.wall, load);
+        self.spans.learn(visibility, received.per_second(), sampled);
+        let seen = Pipeline {
+            over: received.over(),
+            received: received.per_second(),
+            loss_ratio,
+            visibility,
+            expected: expected.unwrap_or(0.0),
+            is_wanted: self.is_more_wanted(now),
+            may_rise: no_rise.is_none() && !self.is_recovering,
+        };
+        let limits =
+            Limits { budget: self.policy.budget, loss_target: self.policy.loss_target, headroom: constants.headroom };
+        self.budget.step(now, &seen, &limits);
+        visibility
+    }
+
+    fn is_more_wanted(&self, now: Tick) -> bool {
+        let max = self.policy.probability.max;
+        self.roster.services().iter().any(|s| self.is_free(now, s) && s.rate.probability < max)
+    }
+
+    fn allocate(&self, now: Tick, budget: f64, spans_per_trace: f64) -> Vec<Option<Wanted>> {
+        let free: Vec<&Service> = self.roster.services().iter().filter(|s| self.is_free(now, s)).collect();
+        let pinned = |service: &Service| {
+            let pin = report::active_pin(&self.policy, service, now)?;
+            Some(service.demand.unwrap_or(0.0) * pin.probability.get() * spans_per_trace)
+        };
+        let taken: f64 = self.governed().filter_map(pinned).sum();
+        let mut allocated = adaptive::allocate(&self.policy, &free, (budget - taken).max(0.0), spans_per_trace);
+        let mut allocated = allocated.drain(..);
+        self.roster.services().iter().map(|s| if self.is_free(now, s) { allocated.next() } else { None }).collect()
+    }
+
+    fn learning(&self, now: Tick) -> Vec<Option<Wanted>> {
+        let of = |service: &Service| {
+            let rule = service.rule(&self.policy);
+            let hold = || Wanted::uniform(service, rule, service.rate.probability, Reason::LearningSpansPerTrace);
+            self.is_free(now, service).then(hold)
+        };
+        self.roster.services().iter().map(of).collect()
+    }
+
+    fn settle(&mut self, wanted: &[Option<Wanted>], bars: Bars) {
+        let is_dry_run = self.policy.mode == Mode::DryRun;
+        let bounds = self.policy.probability;
+        let mut was_limited = false;
+        for (service, wanted) in self.roster.services_mut().iter_mut().zip(wanted) {
+            let Some(wanted) = wanted else {
+                service.rest();
+                continue;
+            };
+            let warming = service.is_warming.then_some(Reason::Warming);
+            let bars = Bars { no_rise: bars.no_rise.or(warming), ..bars };
+            let decide = |held: Decided, want: Want| {
+                let is_fixed = want.reason == Reason::FixedOperation;
+                held.decided(if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) }, is_dry_run)
+            };
+            service.list(&wanted.operations, decide);
+            service.rate = decide(service.rate, wanted.rate);
+            service.share = wanted.share;
+            was_limited |= service.rate.reason == Reason::Recovering;
+        }
+        self.is_recovering = self.is_recovering && (was_limited || bars.no_rise.is_some());
+    }
+
+    fn hold(&mut self, reason: Reason) {
+        self.degraded = Some(reason);
+        if self.policy.law != Law::Fixed {
+            self.is_recovering = true;
+            self.roster.services_mut().iter_mut().for_each(|s| s.hold(reason));
+        }
+    }
+
+    fn fall_back(&mut self) {
+        self.degraded = Some(Reason::Fallback);
+        if self.policy.law != Law::Fixed {
+            self.is_recovering = true;
+            let (fallback, is_dry_run) = (self.policy.probability.fallback, self.policy.mode == Mode::DryRun);
+            self.roster.services_mut().iter_mut().for_each(|s| s.fall_back(fallback, is_dry_run));
+        }
+    }
+}
+
+impl Bars {
+    fn only(no_rise: Option<Reason>) -> Self {
+        Self { no_rise, is_recovering: false, dead_band: 0.0 }
+    }
+}
+
+impl Decided {
+    fn decided(self, want: Want, is_dry_run: bool) -> Self {
+        let served = if is_dry_run { self.served } else { want.probability };
+        Self { probability: want.probability, served, reason: want.reason }
+    }
+
+    fn fallen_back(self, fallback: Probability, is_dry_run: bool) -> Self {
+        self.decided(Want { probability: self.probability.min(fallback), reason: Reason::Fallback }, is_dry_run)
+    }
+}
+
+impl Service {
+    /// No law decides on it now: it has no demand, or the demand is zero.
+    fn rest(&mut self) {
+        self.share = None;
+        self.rate.reason = match self.demand {
+            _ if self.rate.reason == Reason::Initial => Reason::Initial,
+            Some(_) => Reason::Idle,
+            None => Reason::Vanished,
+        };
+    }
+
+    fn hold(&mut self, reason: Reason) {
+        for rate in self.rates() {
+            if rate.reason != Reason::FixedOperation {
+                rate.reason = reason;
+            }
+        }
+    }
+
+    fn fall_back(&mut self, fallback: Probability, is_dry_run: bool) {
+        for rate in self.rates() {
+            if rate.reason != Reason::FixedOperation {
+                *rate = rate.fallen_back(fallback, is_dry_run);
+            }
+        }
+    }
+
+    fn rates(&mut self) -> impl Iterator<Item = &mut Decided> {
+        std::iter::once(&mut self.rate).chain(self.operations.iter_mut().map(|o| &mut o.rate))
+    }
+
+    fn list(&mut self, wanted: &[(usize, Want)], decide: impl Fn(Decided, Want) -> Decided) {
+        // An operation that rests keeps what it held, and stays listed: its next burst must not find the service's
+        // own, possibly higher, probability.
+        let mut is_wanted = vec![false; self.operations.len()];
+        for (i, want) in wanted {
+            is_wanted[*i] = true;
+            let operation = &mut self.operations[*i];
+            // One that was not listed was served the service's own probability until now.
+            let held = if operation.is_listed { operation.rate } else { self.rate };
+            operation.rate = decide(held, *want);
+            operation.is_listed = true;
+        }
+        for (operation, is_wanted) in self.operations.iter_mut().zip(is_wanted) {
+            if !is_wanted && operation.demand.is_some_and(|d| d > 0.0) {
+                operation.is_listed = false;
+            } else if !is_wanted && operation.is_listed {
+                operation.rate.reason = Reason::Idle;
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Budget over demand, absolute: a service's probability is its fair share of the budget over what its unsampled demand
+//! would cost. Nothing is multiplied onto the last probability, so that dead time cannot compound.
+//!
+//! Two levels, both weighted max-min fair: services share the budget, then a service's operations share its part, so
+//! that a rare operation is sampled whole while a hot one pays for it. Operations beyond those that clients accept, and
+//! names that clients see otherwise, take the service's own probability.
+
+use crate::sampling::allocation::{Claim, share};
+use crate::sampling::decision::{OPERATIONS_MAX, Reason};
+use crate::sampling::policy::{Bounds, Policy, ServiceRule};
+use crate::sampling::probability::Probability;
+use crate::sampling::roster::{Operation, Service};
+
+use super::{Want, Wanted, fixed_operations, operation_weight};
+
+/// Relative distance within which a share counts as being at a bound.
+const AT_BOUND: f64 = 1e-9;
+
+/// One root's part in the sharing, in traces/s.
+#[derive(Debug, Clone, Copy)]
+struct Root<'a> {
+    service: &'a Service,
+    rule: &'a ServiceRule,
+    /// Caused by operations whose probability the policy fixes.
+    fixed: f64,
+    /// Demand of the rest.
+    free: f64,
+}
+
+/// Shares `budget` spans/s among `services`, each a root with demand. In their order.
+pub fn allocate(policy: &Policy, services: &[&Service], budget: f64, spans_per_trace: f64) -> Vec<Wanted> {
+    let bounds = &policy.probability;
+    let fixed: Vec<Vec<(usize, Want)>> = services.iter().map(|s| fixed_operations(s, s.rule(policy))).collect();
+    let roots: Vec<Root<'_>> = services.iter().zip(&fixed).map(|(s, f)| Root::new(s, s.rule(policy), f)).collect();
+    let claims: Vec<Claim> = roots.iter().map(|root| root.claim(bounds)).collect();
+    let shares = share(budget / spans_per_trace, &claims);
+    let parts = roots.iter().zip(fixed).zip(shares.iter().zip(&claims));
+    parts.map(|((root, fixed), (traces, claim))| root.split(bounds, fixed, *traces, claim, spans_per_trace)).collect()
+}
+
+impl<'a> Root<'a> {
+    fn new(service: &'a Service, rule: &'a ServiceRule, fixed: &[(usize, Want)]) -> Self {
+        let demand_of = |i: usize| service.operations[i].demand.unwrap_or(0.0);
+        let fixed_demand: f64 = fixed.iter().map(|(i, _)| demand_of(*i)).sum();
+        Self {
+            service,
+            rule,
+            fixed: fixed.iter().map(|(i, want)| demand_of(*i) * want.probability.get()).sum(),
+            free: (service.demand.unwrap_or(0.0) - fixed_demand).max(0.0),
+        }
+    }
+
+    fn claim(&self, bounds: &Bounds) -> Claim {
+        let ceiling = self.fixed + bounds.max.get() * self.free;
+        let floor = (self.fixed + bounds.min.get() * self.free).max(self.rule.floor_traces_per_second).min(ceiling);
+        Claim { weight: self.rule.weight, floor, ceiling }
+    }
+
+    fn split(&self, bounds: &Bounds, fixed: Vec<(usize, Want)>, traces: f64, claim: &Claim, spans: f64) -> Wanted {
+        let free = (traces - self.fixed).max(0.0);
+        let even = if self.free > 0.0 { free / self.free } else { bounds.max.get() };
+        let probability = Probability::saturating(even).clamp(bounds.min, bounds.max);
+        let rate = Want { probability, reason: self.reason(bounds, probability, traces, claim) };
+        let operations = self.split_operations(bounds, fixed, free, rate);
+        Wanted { rate, share: Some(traces * spans), operations }
+    }
+
+    fn reason(&self, bounds: &Bounds, probability: Probability, traces: f64, claim: &Claim) -> Reason {
+        let is_at_floor = traces <= claim.floor * (1.0 + AT_BOUND);
+        match probability {
+            p if p >= bounds.max => Reason::AtMax,
+            p if p <= bounds.min => Reason::AtMin,
+            _ if is_at_floor && self.rule.floor_traces_per_second >= claim.floor => Reason::Floor,
+            _ => Reason::Share,
+        }
+    }
+
+    /// The hottest operations share what the others, at the service's own probability, leave.
+    fn split_operations(
+        &self,
+        bounds: &Bounds,
+        mut listed: Vec<(usize, Want)>,
+        free: f64,
+        rate: Want,
+    ) -> Vec<(usize, Want)> {
+        listed.truncate(OPERATIONS_MAX);
+        let hottest = self.hottest(&listed, OPERATIONS_MAX - listed.len());
+        let hot_demand: f64 = hottest.iter().map(|(_, o)| o.demand.unwrap_or(0.0)).sum();
+        let rest = (self.free - hot_demand).max(0.0) * rate.probability.get();
+        let claim = |(_, operation): &(usize, &Operation)| {
+            let demand = operation.demand.unwrap_or(0.0);
+            let weight = operation_weight(self.rule, &operation.name);
+            Claim { weight, floor: bounds.min.get() * demand, ceiling: bounds.max.get() * demand }
+        };
+        let claims: Vec<Claim> = hottest.iter().map(claim).collect();
+        for ((i, operation), traces) in hottest.iter().zip(share((free - rest).max(0.0), &claims)) {
+            listed.push((*i, want_of(bounds, operation.demand.unwrap_or(0.0), traces)));
+        }
+        listed
+    }
+
+    fn hottest(&self, fixed: &[(usize, Want)], count: usize) -> Vec<(usize, &'a Operation)> {
+        let is_free = |i: usize| fixed.binary_search_by_key(&i, |(f, _)| *f).is_err();
+        let has_demand = |o: &Operation| o.demand.is_some_and(|d| d > 0.0);
+        let operations = self.service.operations.iter().enumerate();
+        let mut free: Vec<_> = operations.filter(|(i, o)| has_demand(o) && is_free(*i)).collect();
+        if free.len() > count {
+            let hotter = |a: &(usize, &Operation), b: &(usize, &Operation)| {
+                b.1.demand.unwrap_or(0.0).total_cmp(&a.1.demand.unwrap_or(0.0)).then_with(|| a.1.name.cmp(&b.1.name))
+            };
+            free.select_nth_unstable_by(count, hotter);
+            free.truncate(count);
+        }
+        free
+    }
+}
+
+fn want_of(bounds: &Bounds, demand: f64, traces: f64) -> Want {
+    let probability = Probability::saturating(traces / demand).clamp(bounds.min, bounds.max);
+    let reason = match probability {
+        p if p >= bounds.max => Reason::AtMax,
+        p if p <= bounds.min => Reason::AtMin,
+        _ => Reason::Share,
+    };
+    Want { probability, reason }
+}

@@ -1,0 +1,247 @@
+//! The services and operations that a policy governs, with their newest demand and the probability that each holds.
+//! It grows only by what the demand query names, and forgets what has not been named for `max_age`.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::decision::{Decided, OPERATIONS_MAX, Reason};
+use super::memory::ServiceMemory;
+use super::policy::{Policy, ServiceRule};
+use super::probability::Probability;
+use super::traffic::{Demand, Name};
+use crate::time::MonoTime;
+
+/// Demand beyond this is a broken counter; it is cut to this, so that no sum overflows.
+const DEMAND_MAX: f64 = 1e12;
+/// Services of other policies that are named as conflicts; more are left out of the report.
+const CONFLICTS_MAX: usize = 1000;
+
+/// All services of one policy. Bounded by the rows that a source may return within `max_age`.
+#[derive(Debug, Clone, Default)]
+pub struct Roster {
+    services: Vec<Service>,
+    index: HashMap<Name, usize>,
+    conflicts: BTreeSet<Name>,
+}
+
+/// One service.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name.
+    pub name: Name,
+    /// Index of its rule in the policy.
+    pub rule: usize,
+    /// Requests/s over all operations; `None` when the newest input does not name it.
+    pub demand: Option<f64>,
+    /// Some of its series are too young to be believed when they fall short.
+    pub is_warming: bool,
+    /// When it was last named.
+    pub named_at: MonoTime,
+    /// What it holds, for operations that are not listed.
+    pub rate: Decided,
+    /// Its part of the budget, spans/s.
+    pub share: Option<f64>,
+    /// Unordered.
+    pub operations: Vec<Operation>,
+    operation_index: HashMap<Name, usize>,
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Its name.
+    pub name: Name,
+    /// Requests/s; `None` when the newest input does not name it.
+    pub demand: Option<f64>,
+    /// When it was last named.
+    pub named_at: MonoTime,
+    /// What it holds.
+    pub rate: Decided,
+    /// Whether it is told to clients on its own.
+    pub is_listed: bool,
+}
+
+impl Roster {
+    /// All services, unordered.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// All services, unordered.
+    pub fn services_mut(&mut self) -> &mut [Service] {
+        &mut self.services
+    }
+
+    /// Services that the newest input named and that an earlier policy has, though a rule of this one matches.
+    pub fn conflicts(&self) -> &BTreeSet<Name> {
+        &self.conflicts
+    }
+
+    /// Takes up a service that an earlier process governed, if the policy has a rule for it.
+    pub fn restore(&mut self, now: MonoTime, policy: &Policy, memory: &ServiceMemory) {
+        let bounds = policy.probability;
+        let restored = |probability: f64| {
+            let served = Probability::saturating(probability).clamp(bounds.min, bounds.max);
+            Decided { probability: served, served, reason: Reason::Restored }
+        };
+        let Some(service) = self.entry(now, policy, &memory.name) else { return };
+        service.rate = restored(memory.probability);
+        for (name, probability) in memory.operations.iter().take(OPERATIONS_MAX) {
+            let operation = service.entry(now, name);
+            operation.rate = restored(*probability);
+            operation.is_listed = true;
+        }
+    }
+
+    /// Takes the newest rows. What they do not name has no demand now; services in `taken` belong to another policy.
+    pub fn observe(&mut self, now: MonoTime, policy: &Policy, rows: &[Demand], taken: &HashSet<Name>) {
+        for service in &mut self.services {
+            service.forget_demand();
+        }
+        self.conflicts.clear();
+        for row in rows {
+            if taken.contains(&row.service) {
+                self.note_conflict(policy, &row.service);
+            } else if let Some(service) = self.entry(now, policy, &row.service) {
+                service.add(now, row);
+            }
+        }
+        let is_remembered = |named_at: MonoTime| now.since(named_at) <= policy.max_age;
+        self.retain(|service| is_remembered(service.named_at) && !taken.contains(&service.name));
+        for service in &mut self.services {
+            service.retain_operations(|operation| is_remembered(operation.named_at));
+        }
+    }
+
+    fn note_conflict(&mut self, policy: &Policy, name: &Name) {
+        if self.conflicts.len() < CONFLICTS_MAX && policy.rule_for(name).is_some() {
+            self.conflicts.insert(name.clone());
+        }
+    }
+
+    /// Tells no operation on its own until a law lists it again.
+    pub fn unlist_operations(&mut self) {
+        self.services.iter_mut().flat_map(|s| &mut s.operations).for_each(|o| o.is_listed = false);
+    }
+
+    /// Looks every rule up again after the policy changed; services without one leave.
+    pub fn reassign(&mut self, policy: &Policy) {
+        let rule_of = |name: &str| policy.services.iter().position(|rule| rule.pattern.matches(name));
+        for service in &mut self.services {
+            service.rule = rule_of(&service.name).unwrap_or(usize::MAX);
+        }
+        self.retain(|service| service.rule != usize::MAX);
+    }
+
+    fn entry(&mut self, now: MonoTime, policy: &Policy, name: &Name) -> Option<&mut Service> {
+        let known = match self.index.get(name) {
+            Some(known) => *known,
+            None => {
+                let rule = policy.services.iter().position(|rule| rule.pattern.matches(name))?;
+                self.services.push(Service::new(name.clone(), rule, now, policy));
+                self.index.insert(name.clone(), self.services.len() - 1);
+                self.services.len() - 1
+            }
+        };
+        self.services.get_mut(known)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Service) -> bool) {
+        if self.services.iter().all(&keep) {
+            return;
+        }
+        self.services.retain(keep);
+        self.index = self.services.iter().enumerate().map(|(i, service)| (service.name.clone(), i)).collect();
+    }
+}
+
+impl Service {
+    fn new(name: Name, rule: usize, now: MonoTime, policy: &Policy) -> Self {
+        Self {
+            name,
+            rule,
+            demand: None,
+            is_warming: false,
+            named_at: now,
+            rate: Decided::initial(policy.probability.initial),
+            share: None,
+            operations: Vec::new(),
+            operation_index: HashMap::new(),
+        }
+    }
+
+    /// Its rule.
+    pub fn rule<'a>(&self, policy: &'a Policy) -> &'a ServiceRule {
+        &policy.services[self.rule]
+    }
+
+    /// The operation of this name.
+    pub fn operation(&self, name: &str) -> Option<&Operation> {
+        self.operation_index.get(name).map(|i| &self.operations[*i])
+    }
+
+    /// Traces/s that the served probabilities should sample at the newest demand.
+    pub fn sampled_per_second(&self) -> f64 {
+        let Some(demand) = self.demand else { return 0.0 };
+        let listed: f64 = self.listed().map(|o| o.demand.unwrap_or(0.0)).sum();
+        let by_operation: f64 = self.listed().map(|o| o.demand.unwrap_or(0.0) * o.rate.served.get()).sum();
+        by_operation + (demand - listed).max(0.0) * self.rate.served.get()
+    }
+
+    fn listed(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.iter().filter(|o| o.is_listed)
+    }
+
+    fn forget_demand(&mut self) {
+        self.demand = None;
+        self.is_warming = false;
+        for operation in &mut self.operations {
+            operation.demand = None;
+        }
+    }
+
+    fn add(&mut self, now: MonoTime, row: &Demand) {
+        let demand = row.per_second.min(DEMAND_MAX);
+        self.demand = Some(self.demand.unwrap_or(0.0) + demand);
+        self.is_warming |= row.is_warming;
+        self.named_at = now;
+        if let Some(name) = &row.operation {
+            let operation = self.entry(now, name);
+            operation.demand = Some(operation.demand.unwrap_or(0.0) + demand);
+            operation.named_at = now;
+        }
+    }
+
+    fn entry(&mut self, now: MonoTime, name: &Name) -> &mut Operation {
+        let known = match self.operation_index.get(name) {
+            Some(known) => *known,
+            None => {
+                let rate = self.rate;
+                self.operations.push(Operation {
+                    name: name.clone(),
+                    demand: None,
+                    named_at: now,
+                    rate,
+                    is_listed: false,
+                });
+                self.operation_index.insert(name.clone(), self.operations.len() - 1);
+                self.operations.len() - 1
+            }
+        };
+        &mut self.operations[known]
+    }
+
+    fn retain_operations(&mut self, keep: impl Fn(&Operation) -> bool) {
+        if self.operations.iter().all(&keep) {
+            return;
+        }
+        self.operations.retain(keep);
+        self.operation_index = self.operations.iter().enumerate().map(|(i, o)| (o.name.clone(), i)).collect();
+    }
+}
+
+impl Decided {
+    /// What holds before the first decision.
+    pub fn initial(probability: Probability) -> Self {
+        Self { probability, served: probability, reason: Reason::Initial }
+    }
+}
