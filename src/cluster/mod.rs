@@ -1,1 +1,3 @@
 //! What outlives a process and what several processes share. On one machine: an embedded store.
+
+pub mod store;

@@ -1,5 +1,8 @@
 //! The loop: observe, decide, publish. One task owns all state; everyone else reads the [`snapshot::Snapshot`].
 
 pub mod answer;
+pub mod assemble;
+pub mod governors;
+pub mod memory;
 pub mod snapshot;
 pub mod usage;

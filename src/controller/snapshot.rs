@@ -109,15 +109,15 @@ impl Published {
         self.current.load_full()
     }
 
-    /// Changes after each publication; the value is the new generation. A slow reader sees the newest only.
+    /// Changes whenever an answer did; the value is the new generation. A slow reader sees the newest only.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// Swaps the snapshot and wakes the subscribers. Public to the crate's composition and tests; one writer.
+    /// Swaps the snapshot and, where an answer changed, wakes the subscribers. One writer: the controller, or a test.
     pub fn publish(&self, snapshot: Snapshot) {
         let generation = snapshot.generation;
         self.current.store(Arc::new(snapshot));
-        self.generation.send_replace(generation);
+        self.generation.send_if_modified(|last| std::mem::replace(last, generation) != generation);
     }
 }

@@ -1,0 +1,89 @@
+//! From decisions to the next snapshot. Answers that did not change are carried over, with their bytes and their
+//! generation; when none changed, the generation stays too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::answer::{Answer, Strategy};
+use super::snapshot::{Snapshot, Stranger};
+use super::usage::Usage;
+use crate::policy::PolicySet;
+use crate::sampling::decision::{PolicyDecision, Reason, ServiceDecision};
+use crate::sampling::pattern::Pattern;
+use crate::sampling::traffic::Name;
+use crate::time::WallTime;
+
+/// The snapshot after `previous`.
+pub fn assemble(
+    previous: &Snapshot,
+    now: WallTime,
+    policies: &PolicySet,
+    decisions: Vec<Arc<PolicyDecision>>,
+    usage: HashMap<Name, Arc<Usage>>,
+) -> Snapshot {
+    let next = next_generation(previous.generation, now);
+    let services = services(previous, &decisions, next);
+    let strangers = strangers(previous, policies, &decisions, next);
+    let is_same = services.len() == previous.services.len()
+        && services.values().all(|a| a.generation != next)
+        && is_same_strangers(&strangers, &previous.strangers);
+    Snapshot {
+        generation: if is_same { previous.generation } else { next },
+        published_at: now,
+        decisions,
+        usage,
+        services,
+        strangers,
+        unclaimed: Arc::clone(&previous.unclaimed),
+    }
+}
+
+/// `max(last + 1, unix milliseconds)`: a process that lost its state is still obeyed.
+pub fn next_generation(last: u64, now: WallTime) -> u64 {
+    (last + 1).max(u64::try_from(now.unix_ms()).unwrap_or(0))
+}
+
+fn services(previous: &Snapshot, decisions: &[Arc<PolicyDecision>], next: u64) -> HashMap<Name, Arc<Answer>> {
+    let mut services = HashMap::with_capacity(previous.services.len());
+    let answered = decisions.iter().flat_map(|d| &d.services).filter(|s| s.rate.reason != Reason::Conflict);
+    for decision in answered {
+        let known = previous.services.get(&decision.service);
+        let answer = match known.filter(|answer| is_same(&answer.strategy, decision)) {
+            Some(answer) => Arc::clone(answer),
+            None => Arc::new(strategy(decision).into_answer(next)),
+        };
+        services.entry(decision.service.clone()).or_insert(answer);
+    }
+    services
+}
+
+fn is_same(strategy: &Strategy, decision: &ServiceDecision) -> bool {
+    let operations = decision.operations.iter().map(|o| (&o.operation, o.rate.served));
+    strategy.probability == decision.rate.served
+        && strategy.operations.iter().map(|(name, p)| (name, *p)).eq(operations)
+}
+
+fn strategy(decision: &ServiceDecision) -> Strategy {
+    let operations = decision.operations.iter().filter(|o| !o.operation.is_empty());
+    Strategy {
+        probability: decision.rate.served,
+        operations: operations.map(|o| (o.operation.clone(), o.rate.served)).collect(),
+    }
+}
+
+fn strangers(previous: &Snapshot, policies: &PolicySet, decisions: &[Arc<PolicyDecision>], next: u64) -> Vec<Stranger> {
+    let of = |decision: &Arc<PolicyDecision>| {
+        let policy = policies.policies.iter().find(|p| p.sampling.name == decision.policy)?;
+        let patterns: Arc<[Pattern]> = policy.sampling.services.iter().map(|rule| rule.pattern.clone()).collect();
+        let strategy = Strategy::uniform(decision.stranger);
+        let known = previous.strangers.iter().find(|s| s.patterns == patterns && s.answer.strategy == strategy);
+        let answer = known.map_or_else(|| Arc::new(strategy.into_answer(next)), |s| Arc::clone(&s.answer));
+        Some(Stranger { patterns, answer })
+    };
+    decisions.iter().filter_map(of).collect()
+}
+
+fn is_same_strangers(a: &[Stranger], b: &[Stranger]) -> bool {
+    let same = |(a, b): (&Stranger, &Stranger)| a.patterns == b.patterns && Arc::ptr_eq(&a.answer, &b.answer);
+    a.len() == b.len() && a.iter().zip(b).all(same)
+}
