@@ -396,6 +396,17 @@ fn a_policy_reload_keeps_what_was_learnt() {
     assert_eq!(plant.served("web", None), 0.05);
 }
 
+#[test]
+fn new_bounds_hold_at_once_even_without_input() {
+    let mut plant = Plant::new(budgeted(8_000.0), &[("web", None, 100.0)]);
+    plant.run(60);
+    let mut changed = budgeted(8_000.0);
+    changed.probability.max = p(0.5);
+    plant.governor.replace_policy(at(60), Arc::new(changed));
+    plant.tick_with(None);
+    assert_eq!(plant.served("web", None), 0.5);
+}
+
 fn law() -> impl Strategy<Value = Law> {
     prop_oneof![Just(Law::Adaptive(Default::default())), Just(Law::Threshold(Default::default())), Just(Law::Fixed)]
 }

@@ -104,6 +104,10 @@ impl Effect {
     }
 
     fn count_settled(&mut self, load: Load) {
+        // The pipeline may be scraped less often than demand: the same facts again settle nothing.
+        if self.last.is_some_and(|(over, _)| over == load.over) {
+            return;
+        }
         let noise = 2.0 / load.traces.max(1.0).sqrt();
         let is_settled = self.last.is_some_and(|(_, r)| is_close(load.received, r, SETTLED + noise));
         self.settled = if is_settled { self.settled + 1 } else { 0 };

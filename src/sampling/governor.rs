@@ -11,7 +11,7 @@ use super::effect::{Effect, Load, Visibility};
 use super::guard::{Ground, Guard};
 use super::law::{Want, Wanted, adaptive, threshold};
 use super::memory::Memory;
-use super::policy::{AdaptiveConstants, Law, Mode, Policy};
+use super::policy::{AdaptiveConstants, Bounds, Law, Mode, Policy};
 use super::probability::Probability;
 use super::report;
 use super::roster::{Roster, Service};
@@ -83,6 +83,8 @@ impl Governor {
         }
         self.roster.reassign(&policy);
         self.policy = policy;
+        let bounds = self.policy.probability;
+        self.roster.services_mut().iter_mut().for_each(|s| s.clamp(bounds));
     }
 
     /// One tick. `traffic` is `None` when the source did not answer; services in `taken` belong to policies before.
@@ -317,6 +319,14 @@ impl Service {
             if rate.reason != Reason::FixedOperation {
                 *rate = rate.fallen_back(fallback, is_dry_run);
             }
+        }
+    }
+
+    /// What holds must be within the bounds in force, also where no fresh input lets a law decide anew.
+    fn clamp(&mut self, bounds: Bounds) {
+        for rate in self.rates().filter(|rate| rate.reason != Reason::FixedOperation) {
+            rate.probability = rate.probability.clamp(bounds.min, bounds.max);
+            rate.served = rate.served.clamp(bounds.min, bounds.max);
         }
     }
 

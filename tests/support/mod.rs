@@ -1,0 +1,8 @@
+//! What the edge tests share. Each test binary uses a part of it.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+pub mod child;
+pub mod flyball;
+pub mod http;
+pub mod peers;
+pub mod prometheus;
