@@ -1,1 +1,15 @@
-//! stub
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod follow;
+mod jaeger;
+mod proto;
+mod rate;
+mod sampler;
+mod state;
+mod strategy;
+mod unlisted;
+
+pub use builder::{BuildError, FlyballSamplerBuilder};
+pub use sampler::FlyballSampler;
+pub use state::{Connection, SamplerStatus};
