@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adaptive;
 mod builder;
 mod follow;
 mod jaeger;
@@ -10,6 +11,7 @@ mod state;
 mod strategy;
 mod unlisted;
 
+pub use adaptive::{AdaptiveCounts, AdaptiveSpanProcessor, AdaptiveSpanProcessorBuilder, Counts};
 pub use builder::{BuildError, FlyballSamplerBuilder};
 pub use sampler::FlyballSampler;
 pub use state::{Connection, SamplerStatus};
