@@ -1,1 +1,17 @@
-//! stub
+#![doc = include_str!("../README.md")]
+
+mod adaptive;
+mod builder;
+mod follow;
+mod jaeger;
+mod proto;
+mod rate;
+mod sampler;
+mod state;
+mod strategy;
+mod unlisted;
+
+pub use adaptive::{AdaptiveCounts, AdaptiveSpanProcessor, AdaptiveSpanProcessorBuilder, Counts};
+pub use builder::{BuildError, FlyballSamplerBuilder};
+pub use sampler::FlyballSampler;
+pub use state::{Connection, SamplerStatus};
