@@ -1,1 +1,63 @@
-//! Edge out for operators: health, metrics, decisions and why they were taken.
+//! Edge out for operators: health, metrics, decisions and why they were taken, and the page that shows them.
+//!
+//! Everything here is read off the published snapshot, so that it cannot disagree with what SDKs are told. Reading is
+//! open to whoever reaches the address (names of services are not secrets; the default address is loopback); the one
+//! write, a reload, is not, see [`access`]. Readiness never turns false: a probe that fails would have an orchestrator
+//! take away the fail-safe in the moment in which it is needed.
+
+mod access;
+mod because;
+mod case;
+mod decisions;
+mod exposition;
+mod page;
+mod process;
+mod routes;
+#[cfg(test)]
+mod sample;
+mod server;
+mod status;
+pub(crate) mod text;
+mod tokens;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::server::{Admin, BindError};
+pub use self::tokens::TokenFileError;
+use crate::controller::snapshot::Published;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Clock;
+
+/// What the room reads, and the one thing that it can ask for.
+#[derive(Debug, Clone)]
+pub struct AdminState {
+    /// The decisions in force.
+    pub published: Arc<Published>,
+    /// The process's counters.
+    pub metrics: Metrics,
+    /// Asks for a reload of the policies.
+    pub reload: mpsc::Sender<ReloadRequest>,
+    /// Started when the process was: its zero is the start that `/status` and `/metrics` tell.
+    pub clock: Clock,
+    /// The program's version.
+    pub version: &'static str,
+    /// What `/status` tells of the configuration.
+    pub paths: ConfigPaths,
+}
+
+/// A request to reload; answered with a report for people, or the errors for which the last good set stays.
+pub type ReloadRequest = oneshot::Sender<Result<String, String>>;
+
+/// Where the process's configuration lives.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigPaths {
+    /// The configuration file; `None` = defaults, environment and flags only.
+    pub config: Option<PathBuf>,
+    /// Folder of the policies.
+    pub policies: PathBuf,
+    /// Folder of what survives a restart; `None` = memory only.
+    pub state: Option<PathBuf>,
+}

@@ -10,6 +10,7 @@ use super::answer::{Answer, Strategy};
 use super::usage::Usage;
 use crate::sampling::decision::{PolicyDecision, Reason};
 use crate::sampling::pattern::Pattern;
+use crate::sampling::policy::Policy;
 use crate::sampling::probability::Probability;
 use crate::sampling::traffic::Name;
 use crate::time::WallTime;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub published_at: WallTime,
     /// One entry a policy, sorted by name.
     pub decisions: Vec<Arc<PolicyDecision>>,
+    /// The policies that they were decided by, sorted by name: sinks show their rules and never decide by them.
+    pub policies: Vec<Arc<Policy>>,
     /// What SDKs reported of the operations that they were told; keyed by service.
     pub usage: HashMap<Name, Arc<Usage>>,
     pub(super) services: HashMap<Name, Arc<Answer>>,
@@ -51,6 +54,7 @@ impl Snapshot {
             generation,
             published_at,
             decisions: Vec::new(),
+            policies: Vec::new(),
             usage: HashMap::new(),
             services: HashMap::new(),
             strangers: Vec::new(),
@@ -82,6 +86,12 @@ impl Snapshot {
     /// Whether a policy decided on this service by name.
     pub fn knows(&self, service: &str) -> bool {
         self.services.contains_key(service)
+    }
+
+    /// The policy of that name, as it was when its decision was taken.
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        let index = self.policies.binary_search_by(|policy| policy.name.as_ref().cmp(name)).ok()?;
+        Some(&self.policies[index])
     }
 
     /// Every reason why a policy decides on less than it should, each once, sorted.

@@ -1,3 +1,4 @@
 //! What Flyball says about itself: logs and counters.
 
+pub mod logs;
 pub mod metrics;

@@ -1,0 +1,83 @@
+//! A decided policy for the tests of this room.
+
+use std::time::Duration;
+
+use crate::sampling::decision::{
+    BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
+};
+use crate::sampling::probability::Probability;
+use crate::time::WallTime;
+
+/// Every reason there is.
+pub(crate) const REASONS: [Reason; 25] = [
+    Reason::Initial,
+    Reason::Restored,
+    Reason::Fixed,
+    Reason::WithinThresholds,
+    Reason::AboveDemand,
+    Reason::AboveLoss,
+    Reason::Share,
+    Reason::AtMax,
+    Reason::AtMin,
+    Reason::Floor,
+    Reason::DeadBand,
+    Reason::AwaitingEffect,
+    Reason::LearningSpansPerTrace,
+    Reason::Warming,
+    Reason::Idle,
+    Reason::Pinned,
+    Reason::FixedOperation,
+    Reason::NotRoot,
+    Reason::Conflict,
+    Reason::Vanished,
+    Reason::Stale,
+    Reason::DemandAbsent,
+    Reason::Outage,
+    Reason::Partial,
+    Reason::Fallback,
+];
+
+/// `shop`, with one service `checkout` at 500 requests/s and one operation.
+pub(crate) fn policy() -> PolicyDecision {
+    let rate = Decided {
+        probability: Probability::saturating(0.25),
+        served: Probability::saturating(0.25),
+        reason: Reason::Share,
+    };
+    let operation = OperationDecision { operation: "GET /cart".into(), rate, demand_per_second: Some(100.0) };
+    PolicyDecision {
+        policy: "shop".into(),
+        decided_at: WallTime::from_unix_ms(1_795_000_000_000),
+        inputs: PolicyInputs {
+            demand_per_second: Some(500.0),
+            received_per_second: Some(1000.0),
+            loss_ratio: Some(0.002),
+            budget_spans_per_second: Some(6000.0),
+            budget_reason: BudgetReason::Holding,
+            spans_per_trace: Some(8.0),
+            age: Some(Duration::from_secs(3)),
+        },
+        services: vec![ServiceDecision {
+            service: "checkout".into(),
+            rate,
+            demand_per_second: Some(500.0),
+            share_spans_per_second: Some(1000.0),
+            operations: vec![operation],
+        }],
+        stranger: Probability::saturating(0.1),
+        degraded: None,
+    }
+}
+
+/// What a tick sees before anything was measured.
+pub(crate) fn unknown_inputs() -> PolicyInputs {
+    PolicyInputs {
+        demand_per_second: None,
+        received_per_second: None,
+        loss_ratio: None,
+        budget_spans_per_second: None,
+        budget_reason: BudgetReason::None,
+        spans_per_trace: None,
+        age: None,
+    }
+}

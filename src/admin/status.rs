@@ -1,0 +1,108 @@
+//! `/status` and `/readyz`: how it is, for people and probes.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::AdminState;
+use super::case::{law_name, mode_name, source_age};
+use super::process::started_at;
+use crate::controller::snapshot::Snapshot;
+use crate::sampling::decision::PolicyDecision;
+use crate::sampling::policy::Policy;
+use crate::time::{MonoTime, Tick};
+
+/// Body of `/readyz`.
+#[derive(Serialize)]
+pub(super) struct Readiness {
+    ready: bool,
+    degraded: Vec<&'static str>,
+}
+
+/// Body of `/status`.
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    started_at: String,
+    uptime_seconds: f64,
+    generation: u64,
+    published_at: String,
+    degraded: Vec<&'static str>,
+    policies: Vec<PolicyStatus>,
+    paths: Paths,
+}
+
+#[derive(Serialize)]
+struct PolicyStatus {
+    policy: String,
+    law: Option<&'static str>,
+    mode: Option<&'static str>,
+    services: usize,
+    decided_at: String,
+    source_age_seconds: Option<f64>,
+    demand_per_second: Option<f64>,
+    received_per_second: Option<f64>,
+    loss_ratio: Option<f64>,
+    budget_spans_per_second: Option<f64>,
+    budget_reason: &'static str,
+    spans_per_trace: Option<f64>,
+    degraded: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Paths {
+    config: Option<String>,
+    policies: String,
+    state: Option<String>,
+}
+
+/// Ready whenever a snapshot can be served, which is always; what is wrong with it is told beside.
+pub(super) fn readiness(snapshot: &Snapshot) -> Readiness {
+    Readiness { ready: true, degraded: degraded(snapshot) }
+}
+
+/// Everything about the process but its decisions.
+pub(super) fn status(state: &AdminState, snapshot: &Snapshot) -> Status {
+    let now = state.clock.now();
+    let of = |policy: &PolicyDecision| policy_status(policy, snapshot.policy(&policy.policy), now);
+    Status {
+        version: state.version,
+        started_at: started_at(state.clock).rfc3339(),
+        uptime_seconds: now.mono.since(MonoTime::default()).as_secs_f64(),
+        generation: snapshot.generation,
+        published_at: snapshot.published_at.rfc3339(),
+        degraded: degraded(snapshot),
+        policies: snapshot.decisions.iter().map(|policy| of(policy)).collect(),
+        paths: Paths {
+            config: state.paths.config.as_deref().map(shown),
+            policies: shown(&state.paths.policies),
+            state: state.paths.state.as_deref().map(shown),
+        },
+    }
+}
+
+fn degraded(snapshot: &Snapshot) -> Vec<&'static str> {
+    snapshot.degraded().into_iter().map(|reason| reason.as_str()).collect()
+}
+
+fn policy_status(policy: &PolicyDecision, rules: Option<&Policy>, now: Tick) -> PolicyStatus {
+    PolicyStatus {
+        policy: policy.policy.to_string(),
+        law: rules.map(|rules| law_name(&rules.law)),
+        mode: rules.map(|rules| mode_name(rules.mode)),
+        services: policy.services.len(),
+        decided_at: policy.decided_at.rfc3339(),
+        source_age_seconds: source_age(policy, now.wall).map(|age| age.as_secs_f64()),
+        demand_per_second: policy.inputs.demand_per_second,
+        received_per_second: policy.inputs.received_per_second,
+        loss_ratio: policy.inputs.loss_ratio,
+        budget_spans_per_second: policy.inputs.budget_spans_per_second,
+        budget_reason: policy.inputs.budget_reason.as_str(),
+        spans_per_trace: policy.inputs.spans_per_trace,
+        degraded: policy.degraded.map(|reason| reason.as_str()),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
