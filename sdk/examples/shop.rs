@@ -29,14 +29,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             span.end();
         }
         provider.force_flush()?;
+        let (exported, kept, status) = (exporter.get_finished_spans()?.len(), counts.read(), sampler.status());
         println!(
-            "{} spans exported, {:?}, {:?}",
-            exporter.get_finished_spans()?.len(),
-            counts.read(),
-            sampler.status()
+            "{exported:4} of 1000 spans exported at probability {} ({:?}, generation {}); failures kept so far: {}",
+            status.probability, status.connection, status.generation, kept.kept_error
         );
         exporter.reset();
         sleep(Duration::from_secs(1));
+    }
+    if let Some(error) = sampler.status().last_error {
+        println!("what went wrong last: {error}");
     }
     provider.shutdown()?;
     Ok(())

@@ -121,12 +121,15 @@ fn note(state: &State, failed: Connection, error: &dyn Error) {
     state.set_last_error(chain);
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. Some libraries repeat a cause in the error itself: once is enough.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        write!(text, ": {error}").expect("a String takes all");
+        let cause_text = error.to_string();
+        if !text.ends_with(&cause_text) {
+            write!(text, ": {cause_text}").expect("a String takes all");
+        }
         cause = error.source();
     }
     text
