@@ -39,8 +39,11 @@ pub struct Demand {
     pub operation: Option<Name>,
     /// Root requests/s: finite, not negative.
     pub per_second: f64,
-    /// The series is younger than the window that it was measured over, so that the value is still rising to the truth.
+    /// The series is younger than the window that it was measured over, so that the value is still rising to the truth
+    /// (it may be 0 so far).
     pub is_warming: bool,
+    /// A part of its series, or all of them, stopped lately (targets are down): the value holds their last rates.
+    pub is_stale: bool,
 }
 
 impl Demand {

@@ -1,91 +1,109 @@
 //! Edges in: whatever knows the fleet's true demand and the backend's loss becomes [`Traffic`].
 //!
-//! [`Traffic`]: crate::sampling::traffic::Traffic
+//! ```text
+//!  prometheus ── raw samples ──┐
+//!                              ├─▶ tracker (increase, targets, groups) ─▶ reading ─▶ Traffic
+//!  scrape ────── samples ──────┘                                             ▲
+//!  prometheus ── rates of the server ────────────────────────────────────────┘
+//! ```
+//!
+//! Everything that can be wrong with input ends here: NaN, infinities, negative values, duplicates, histograms, text,
+//! counters that restart, series that die or are born, clocks that disagree, answers that are late, partial or endless.
 
+mod error;
+mod groups;
+mod http_body;
+mod http_client;
+mod increase;
+mod labels;
+mod prometheus;
+pub mod promql;
+mod reading;
+mod report;
+mod scrape;
+mod signals;
+mod targets;
+mod timeline;
+mod tracker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The signals of one policy, validated: what to ask a source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Signals {
-    /// Root demand by service and operation.
-    pub demand: DemandSignal,
-    /// Everything offered to the tracing backend, dropped included.
-    pub received: Query,
-    /// What of that was dropped.
-    pub dropped: Query,
-    /// Age of the newest sample, in seconds, for queries that cannot tell it themselves.
-    pub freshness: Option<String>,
-    /// What `received` and `dropped` count.
-    pub unit: Unit,
+pub use error::{QueryError, SourceError};
+pub use prometheus::PrometheusSource;
+pub use report::{OnlineQuery, OnlineReading, OnlineReport, OnlineResult};
+pub use scrape::ScrapeSource;
+pub use signals::{Counter, DemandSignal, MatchOp, Matcher, Query, Signals, Unit};
+
+use crate::config::SourceConfig;
+use crate::sampling::traffic::{Name, Traffic};
+use crate::telemetry::metrics::Metrics;
+use crate::time::Clock;
+
+/// Where traffic is read from.
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
+pub enum Source {
+    /// A Prometheus-compatible API.
+    Prometheus(PrometheusSource),
+    /// Targets that Flyball scrapes itself.
+    Scrape(ScrapeSource),
 }
 
-/// Root demand: a query and the labels that name what it counts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DemandSignal {
-    /// What to ask.
-    pub query: Query,
-    /// Label that names the service.
-    pub service_label: String,
-    /// Label that names the operation, where there is one.
-    pub operation_label: Option<String>,
+/// What one poll brought for one policy.
+#[derive(Debug)]
+pub struct Polled {
+    /// The policy's name.
+    pub policy: Name,
+    /// Its traffic, or why there is none.
+    pub result: Result<Traffic, QueryError>,
 }
 
-/// What `received` and `dropped` count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Spans.
-    Spans,
-    /// Whole traces.
-    Traces,
+/// Builds the configured source. Nothing is asked yet.
+pub fn connect(config: &SourceConfig, metrics: Metrics) -> Result<Source, SourceError> {
+    match config {
+        SourceConfig::Prometheus(config) => PrometheusSource::new(config, metrics).map(Source::Prometheus),
+        SourceConfig::Scrape(config) => ScrapeSource::new(config, metrics).map(Source::Scrape),
+    }
 }
 
-/// One question to a source.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Query {
-    /// A counter, read as raw samples with their own timestamps.
-    Counter(Counter),
-    /// PromQL that only the server can evaluate: no freshness of its own, and `window` of dead time.
-    Opaque {
-        /// The expression.
-        promql: String,
-        /// The longest range in it; zero where there is none.
-        window: Duration,
-    },
+impl Source {
+    /// Time between two polls.
+    pub fn interval(&self) -> Duration {
+        match self {
+            Self::Prometheus(source) => source.interval(),
+            Self::Scrape(source) => source.interval(),
+        }
+    }
+
+    /// One poll of all policies, in their order; each within the source's timeout. What was known of policies that are
+    /// not among them is forgotten.
+    pub async fn poll(&mut self, policies: &[(Name, Arc<Signals>)], clock: &Clock) -> Vec<Polled> {
+        match self {
+            Self::Prometheus(source) => source.poll(policies, clock).await,
+            Self::Scrape(source) => source.poll(policies, clock).await,
+        }
+    }
+
+    /// Asks each query of one policy once, for `check --online`.
+    pub async fn ask(&mut self, signals: &Signals, clock: &Clock) -> OnlineReport {
+        match self {
+            Self::Prometheus(source) => source.ask(signals).await,
+            Self::Scrape(source) => source.ask(signals, clock).await,
+        }
+    }
 }
 
-/// A counter and how to sum its rates.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Counter {
-    /// The metric's name.
-    pub metric: String,
-    /// Which of its series.
-    pub matchers: Vec<Matcher>,
-    /// Labels to sum by.
-    pub by: Vec<String>,
-    /// Window of the rate where the server has to compute it.
-    pub window: Duration,
-}
-
-/// A condition on one label, with PromQL's meaning: an absent label is the empty string, a regex matches whole values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matcher {
-    /// The label.
-    pub label: String,
-    /// How to compare.
-    pub op: MatchOp,
-    /// With what.
-    pub value: String,
-}
-
-/// How a [`Matcher`] compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MatchOp {
-    /// `=`
-    Equal,
-    /// `!=`
-    NotEqual,
-    /// `=~`
-    Regex,
-    /// `!~`
-    NotRegex,
+/// Makes `states` those of `policies`: a state stays while its policy asks for the same signals.
+fn keep_policies<S>(
+    states: &mut HashMap<Name, S>,
+    policies: &[(Name, Arc<Signals>)],
+    signals_of: impl Fn(&S) -> &Arc<Signals>,
+    make: impl Fn(&Arc<Signals>) -> S,
+) {
+    let mut old = std::mem::take(states);
+    for (name, signals) in policies {
+        let kept = old.remove(name).filter(|state| signals_of(state) == signals);
+        states.insert(Name::clone(name), kept.unwrap_or_else(|| make(signals)));
+    }
 }

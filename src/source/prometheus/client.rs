@@ -1,0 +1,163 @@
+//! One question to a Prometheus-compatible API: paced, authenticated, bounded in time and in bytes.
+//!
+//! Answers come from a machine that may be slow, a proxy that wants a login, or something else altogether: each such
+//! way to fail is an error with a kind, and none of them costs more memory than the bound. Redirects are refused,
+//! because they would carry credentials to where nobody sent them, and proxies of the environment are not used.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use prometheus_http_query::{Client as Api, InstantQueryBuilder};
+
+use super::answer;
+use crate::config::{Auth, PrometheusConfig};
+use crate::source::error::{QueryError, SourceError};
+use crate::source::http_body::{self, BodyLimit};
+use crate::source::http_client;
+use crate::telemetry::metrics::{Metrics, OutcomeLabels};
+
+/// Longer queries go in the body of a POST: some proxies allow 2 KiB of URL, and percent-encoding triples.
+const GET_MAX_BYTES: usize = 600;
+/// A token or password is not longer.
+const CREDENTIALS_MAX_BYTES: usize = 64 * 1024;
+/// How much of an error's body is read.
+const ERROR_BODY_MAX_BYTES: usize = 4096;
+
+/// Asks queries. Cheap to clone: clones share the connections and the pace.
+#[derive(Clone)]
+pub(super) struct Client {
+    api: Api,
+    auth: Option<Auth>,
+    headers: HeaderMap,
+    timeout: Duration,
+    body_max_bytes: usize,
+    pace: Arc<DefaultDirectRateLimiter>,
+    metrics: Metrics,
+}
+
+impl Client {
+    pub(super) fn new(config: &PrometheusConfig, metrics: Metrics) -> Result<Self, SourceError> {
+        let http = http_client::build(&[&config.url], &config.tls)?;
+        if config.url.query().is_some() {
+            let url = http_client::without_credentials(&config.url);
+            return Err(SourceError::Url { url, why: "must end with its path, without `?`" });
+        }
+        let base = config.url.as_str().trim_end_matches('/');
+        let api = Api::from(http, base).map_err(|source| SourceError::Base { url: base.to_owned(), source })?;
+        let quota = Quota::per_second(NonZeroU32::new(config.queries_per_second).unwrap_or(NonZeroU32::MIN));
+        let mut headers: HeaderMap = config.headers.iter().cloned().collect();
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        Ok(Self {
+            api,
+            auth: config.auth.clone(),
+            headers,
+            timeout: config.timeout,
+            body_max_bytes: config.body_max_bytes,
+            pace: Arc::new(RateLimiter::direct(quota)),
+            metrics,
+        })
+    }
+
+    /// The body of a 200, not decoded yet.
+    pub(super) async fn query(&self, promql: &str) -> Result<Bytes, QueryError> {
+        let answer = tokio::time::timeout(self.timeout, self.paced(promql)).await;
+        let answer = answer.unwrap_or(Err(QueryError::Timeout(self.timeout)));
+        let outcome = answer.as_ref().map_or_else(QueryError::kind, |_| "ok");
+        self.metrics.source_queries.get_or_create(&OutcomeLabels { outcome }).inc();
+        answer
+    }
+
+    async fn paced(&self, promql: &str) -> Result<Bytes, QueryError> {
+        while let Err(too_early) = self.pace.check() {
+            tokio::time::sleep(too_early.wait_time_from(DefaultClock::default().now())).await;
+        }
+        let request = self.request(promql).await?;
+        let sent = if promql.len() <= GET_MAX_BYTES { request.get_raw().await } else { request.post_raw().await };
+        let response = sent.map_err(|e| QueryError::Unreachable(Some(Box::new(e))))?;
+        let limit = |max_bytes| BodyLimit { max_bytes, advice: "sum by fewer labels, or raise `body_max_bytes`" };
+        match response.status().as_u16() {
+            200 => http_body::read(response, limit(self.body_max_bytes)).await,
+            status => {
+                let body = http_body::read_start(response, ERROR_BODY_MAX_BYTES).await;
+                Err(QueryError::Status { status, message: answer::error_message(&body) })
+            }
+        }
+    }
+
+    async fn request(&self, promql: &str) -> Result<InstantQueryBuilder, QueryError> {
+        let timeout_ms = i64::try_from(self.timeout.as_millis()).unwrap_or(i64::MAX);
+        let mut request = self.api.query(promql).timeout(timeout_ms);
+        for (name, value) in &self.headers {
+            request = request.header(name.clone(), value.clone());
+        }
+        if let Some(auth) = &self.auth {
+            request = request.header(AUTHORIZATION, authorization(auth).await?);
+        }
+        Ok(request)
+    }
+}
+
+/// Read again for each query, so that a rotated token is taken up. The value is marked as not to be printed.
+async fn authorization(auth: &Auth) -> Result<HeaderValue, QueryError> {
+    let (path, text) = match auth {
+        Auth::BearerTokenFile(path) => (path, format!("Bearer {}", secret(path).await?.trim())),
+        Auth::Basic { username, password_file } => {
+            let password = secret(password_file).await?;
+            let pair = format!("{username}:{}", password.trim_end_matches(['\r', '\n']));
+            (password_file, format!("Basic {}", BASE64.encode(pair)))
+        }
+    };
+    let invalid = |_| QueryError::credentials(path, std::io::Error::other("not a header's value"));
+    let mut value = HeaderValue::try_from(text).map_err(invalid)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn secret(path: &Path) -> Result<String, QueryError> {
+    let read = async {
+        let too_long = || std::io::Error::other(format!("longer than {CREDENTIALS_MAX_BYTES} bytes"));
+        let length = tokio::fs::metadata(path).await?.len();
+        if length > CREDENTIALS_MAX_BYTES as u64 {
+            return Err(too_long());
+        }
+        tokio::fs::read_to_string(path).await
+    };
+    read.await.map_err(|source| QueryError::credentials(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn credentials_are_read_at_each_query_and_never_printed() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let bearer = Auth::BearerTokenFile(file.path().to_owned());
+        for token in ["first", "second"] {
+            std::fs::write(file.path(), format!("{token}\n")).expect("written");
+            let value = authorization(&bearer).await.expect("a header");
+            assert_eq!(value.to_str().ok(), Some(format!("Bearer {token}").as_str()));
+            assert!(!format!("{value:?}").contains(token));
+        }
+        let basic = Auth::Basic { username: "u".into(), password_file: file.path().to_owned() };
+        assert_eq!(authorization(&basic).await.expect("a header"), "Basic dTpzZWNvbmQ=");
+    }
+
+    #[tokio::test]
+    async fn unusable_credentials_name_their_file() {
+        let gone = authorization(&Auth::BearerTokenFile("/nonexistent/token".into())).await;
+        assert!(matches!(gone, Err(QueryError::Credentials { .. })));
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "two\nlines").expect("written");
+        let broken = authorization(&Auth::BearerTokenFile(file.path().to_owned())).await;
+        assert_eq!(broken.map_err(|e| e.kind()), Err("credentials"));
+    }
+}

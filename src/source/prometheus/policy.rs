@@ -1,0 +1,108 @@
+//! One policy's three signals on a Prometheus server, and the targets behind them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::client::Client;
+use super::signal::{Fetched, Signal, age};
+use crate::sampling::traffic::Traffic;
+use crate::source::error::QueryError;
+use crate::source::labels::Grouping;
+use crate::source::reading::Readings;
+use crate::source::signals::Signals;
+use crate::source::targets::Targets;
+use crate::source::timeline::Timeline;
+use crate::telemetry::metrics::Metrics;
+
+/// The longest silence of a target that is bridged while no scrape interval is known.
+const GAP_MAX_MS: i64 = 150_000;
+
+/// What was read for one policy so far.
+#[derive(Debug)]
+pub(super) struct PolicyState {
+    signals: Arc<Signals>,
+    demand: Signal,
+    received: Signal,
+    dropped: Signal,
+    targets: Targets,
+}
+
+/// One poll's answers, not decoded yet.
+#[derive(Debug)]
+pub(super) struct Answers {
+    demand: Fetched,
+    received: Fetched,
+    dropped: Fetched,
+    freshness: Option<Bytes>,
+}
+
+impl PolicyState {
+    pub(super) fn new(signals: &Arc<Signals>, raw_series_max: usize) -> Self {
+        Self {
+            demand: Signal::new(&signals.demand.query, Grouping::of_demand(&signals.demand), raw_series_max),
+            received: Signal::new(&signals.received, Grouping::Total, raw_series_max),
+            dropped: Signal::new(&signals.dropped, Grouping::Total, raw_series_max),
+            targets: Targets::default(),
+            signals: Arc::clone(signals),
+        }
+    }
+
+    pub(super) fn signals(&self) -> &Arc<Signals> {
+        &self.signals
+    }
+
+    /// Asks all of its queries at once.
+    pub(super) async fn fetch(&self, client: &Client, now: crate::time::MonoTime) -> Result<Answers, QueryError> {
+        let freshness = async {
+            match &self.signals.freshness {
+                Some(promql) => client.query(promql).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (demand, received, dropped, freshness) = tokio::try_join!(
+            self.demand.fetch(client, now),
+            self.received.fetch(client, now),
+            self.dropped.fetch(client, now),
+            freshness,
+        )?;
+        Ok(Answers { demand, received, dropped, freshness })
+    }
+
+    /// Takes the answers in. Births are judged when all signals have shown their targets.
+    pub(super) fn take_in(
+        &mut self,
+        answers: &Answers,
+        timeline: &Timeline,
+        metrics: &Metrics,
+    ) -> Result<Traffic, QueryError> {
+        let targets = &mut self.targets;
+        let demand = self.demand.observe(&answers.demand, targets, timeline, metrics);
+        let received = self.received.observe(&answers.received, targets, timeline, metrics);
+        let dropped = self.dropped.observe(&answers.dropped, targets, timeline, metrics);
+        let known_age = answers.freshness.as_ref().map(|body| age(body));
+        let gaps = [&self.demand, &self.received, &self.dropped].into_iter().filter_map(Signal::gap_max_ms);
+        targets.settle(gaps.max().unwrap_or(GAP_MAX_MS), timeline.source_now_ms);
+
+        // An error is returned only after all are settled: each signal's state is whole again for the next poll.
+        let (demand, demand_error) = split(demand);
+        let (received, received_error) = split(received);
+        let (dropped, dropped_error) = split(dropped);
+        let mut readings = Readings {
+            demand: self.demand.settle(demand, targets, timeline),
+            received: self.received.settle(received, targets, timeline),
+            dropped: self.dropped.settle(dropped, targets, timeline),
+        };
+        if let Some(error) = demand_error.or(received_error).or(dropped_error) {
+            return Err(error);
+        }
+        if let Some(age) = known_age.transpose()?.flatten() {
+            readings.demand.age = Some(readings.demand.age.map_or(age, |own| own.max(age)));
+        }
+        readings.traffic(self.demand.groups(), timeline)
+    }
+}
+
+fn split<T>(result: Result<T, QueryError>) -> (Option<T>, Option<QueryError>) {
+    result.map_or_else(|error| (None, Some(error)), |value| (Some(value), None))
+}
