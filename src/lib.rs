@@ -18,6 +18,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod document;
 pub mod policy;
 pub mod proto;
 pub mod sampling;

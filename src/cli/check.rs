@@ -1,12 +1,177 @@
-//! `flyball check`.
+//! `flyball check`: the configuration and all policies, every error at once, and a summary of what they mean.
+
+use std::fmt::Write;
+use std::path::PathBuf;
 
 use super::Failure;
+use crate::config::layers::process_environment;
+use crate::config::{self, SourceConfig};
+use crate::document::problem::Problem;
+use crate::document::values::format_duration;
+use crate::policy::{self, SourceKind};
+use crate::sampling::policy::{Budget, Law, Mode, Policy, ServiceRule};
+use crate::source::{Query, Signals, Unit};
+use crate::time::WallTime;
+
+/// Service rules that are printed for each policy.
+const RULES_SHOWN: usize = 50;
 
 /// Arguments of `flyball check`.
 #[derive(Debug, clap::Args)]
-pub(super) struct CheckArgs {}
+pub(super) struct CheckArgs {
+    /// The configuration file. Default: flyball.yaml in the working folder, if it is there.
+    #[arg(long, env = "FLYBALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
 /// Runs the command.
-pub(super) fn check(_arguments: CheckArgs) -> Result<(), Failure> {
-    Ok(())
+pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
+    let invalid = |errors: crate::document::problem::Problems| Failure::Invalid(errors.to_string());
+    let config = config::load::load(arguments.config.as_deref(), process_environment(), &[]).map_err(invalid)?;
+    let kind = SourceKind::of(&config.config.source);
+    let policies = policy::load::load(&config.config.policies, kind).map_err(invalid)?;
+
+    let mut text = settings(&config);
+    for (policy, file) in policies.set.policies.iter().zip(&policies.files) {
+        let _ = writeln!(text, "\npolicy {}  ({})", policy.sampling.name, file.display());
+        text += &governs(&policy.sampling);
+        text += &signals(&policy.signals, kind);
+    }
+    text += &warnings(config.warnings.iter().chain(&policies.warnings));
+    super::print(&text)
+}
+
+fn settings(loaded: &config::load::Loaded) -> String {
+    let config = &loaded.config;
+    let file = loaded.file.as_ref().map_or("environment only".to_owned(), |file| file.display().to_string());
+    let source = match &config.source {
+        SourceConfig::Prometheus(p) => {
+            let (every, timeout) = (format_duration(p.poll_interval), format_duration(p.timeout));
+            format!("prometheus {} every {every}, timeout {timeout}", p.url)
+        }
+        SourceConfig::Scrape(s) => {
+            let (every, timeout) = (format_duration(s.interval), format_duration(s.timeout));
+            format!("scrape of {} target(s) every {every}, timeout {timeout}", s.targets.len())
+        }
+    };
+    let grpc: Vec<String> = config.serve.grpc.iter().map(ToString::to_string).collect();
+    let state = config.state.as_ref().map_or("memory only".to_owned(), |path| path.display().to_string());
+    let mut text = String::new();
+    let _ = writeln!(text, "config {file}");
+    row(&mut text, "source", &source);
+    row(&mut text, "serve", &format!("http {}, grpc {}", config.serve.http, grpc.join(" ")));
+    row(&mut text, "admin", &config.admin.listen.to_string());
+    row(&mut text, "state", &state);
+    text
+}
+
+fn governs(policy: &Policy) -> String {
+    let mut text = String::new();
+    let mode = match policy.mode {
+        Mode::Active => "active",
+        Mode::DryRun => "dry_run: decides and explains, serves what was served before",
+    };
+    row(&mut text, "law", &law(&policy.law));
+    row(&mut text, "mode", mode);
+    let p = &policy.probability;
+    let bounds = format!("{} to {}, initial {}, fallback {}", p.min, p.max, p.initial, p.fallback);
+    row(&mut text, "probability", &bounds);
+    row(&mut text, "max_age", &format_duration(policy.max_age));
+    row(&mut text, "loss_target", &policy.loss_target.to_string());
+    row(&mut text, "budget", &budget(&policy.budget, policy.spans_per_trace));
+    if policy.claims_services {
+        for (i, rule) in policy.services.iter().take(RULES_SHOWN).enumerate() {
+            row(&mut text, if i == 0 { "services" } else { "" }, &service(rule));
+        }
+        if policy.services.len() > RULES_SHOWN {
+            row(&mut text, "", &format!("and {} more", policy.services.len() - RULES_SHOWN));
+        }
+    } else {
+        row(&mut text, "services", "all that demand names, each a root of weight 1");
+    }
+    text
+}
+
+fn law(law: &Law) -> String {
+    match law {
+        Law::Adaptive(c) => format!("adaptive (headroom {}, dead_band {})", c.headroom, c.dead_band),
+        Law::Threshold(c) => format!(
+            "threshold (loss {}, gain {}, demand_per_second {}, floor {})",
+            c.loss, c.gain, c.demand_per_second, c.floor
+        ),
+        Law::Fixed => "fixed (probability.initial for all)".to_owned(),
+    }
+}
+
+fn budget(budget: &Budget, spans_per_trace: Option<f64>) -> String {
+    let spans = spans_per_trace.map_or("measured".to_owned(), |spans| spans.to_string());
+    let amount = match budget.spans_per_second {
+        Some(fixed) => format!("{fixed} spans/s"),
+        None => format!("auto, {} to {} spans/s", budget.min, budget.max),
+    };
+    format!("{amount}, spans_per_trace {spans}")
+}
+
+fn service(rule: &ServiceRule) -> String {
+    let mut text = format!("\"{}\"", rule.pattern);
+    if rule.is_root {
+        let _ = write!(text, " weight {}", rule.weight);
+    } else {
+        text += " no root: an answer and no share";
+    }
+    if rule.floor_traces_per_second > 0.0 {
+        let _ = write!(text, ", floor {} traces/s", rule.floor_traces_per_second);
+    }
+    if let Some(pin) = &rule.pin {
+        let until = pin.until.map_or("removed".to_owned(), WallTime::rfc3339);
+        let _ = write!(text, ", pinned to {} until {until} ({})", pin.probability, pin.reason);
+    }
+    for operation in &rule.operations {
+        let _ = match operation.probability {
+            Some(fixed) => write!(text, ", operation \"{}\" fixed at {fixed}", operation.pattern),
+            None => write!(text, ", operation \"{}\" weight {}", operation.pattern, operation.weight),
+        };
+    }
+    text
+}
+
+fn signals(signals: &Signals, kind: SourceKind) -> String {
+    let unit = match signals.unit {
+        Unit::Spans => "spans",
+        Unit::Traces => "traces",
+    };
+    let demand = &signals.demand;
+    let operation = demand.operation_label.as_ref().map_or(String::new(), |label| format!(", operation in {label}"));
+    let labels = format!("; service in {}{operation}", demand.service_label);
+    let mut text = String::new();
+    row(&mut text, "demand", &format!("{}{labels}", question(&demand.query)));
+    row(&mut text, "received", &format!("{}, in {unit}", question(&signals.received)));
+    row(&mut text, "dropped", &format!("{}, in {unit}", question(&signals.dropped)));
+    let is_opaque = matches!(demand.query, Query::Opaque { .. });
+    match (&signals.freshness, is_opaque) {
+        (Some(promql), _) => row(&mut text, "freshness", promql),
+        (None, true) => row(&mut text, "freshness", "none: a dead exporter is not seen; set signals.freshness"),
+        (None, false) if kind == SourceKind::Scrape => {}
+        (None, false) => row(&mut text, "freshness", "of the samples themselves"),
+    }
+    text
+}
+
+fn question(query: &Query) -> String {
+    match query {
+        Query::Counter(counter) => format!("counter (raw samples) {}", counter.metric),
+        Query::Opaque { promql, window } if window.is_zero() => format!("opaque (no window) {promql}"),
+        Query::Opaque { promql, window } => {
+            format!("opaque (window {} = dead time) {promql}", format_duration(*window))
+        }
+    }
+}
+
+fn warnings<'a>(warnings: impl Iterator<Item = &'a Problem>) -> String {
+    let lines: Vec<String> = warnings.map(|warning| format!("warning: {}\n", warning.line())).collect();
+    if lines.is_empty() { "\nno warnings\n".to_owned() } else { format!("\n{}", lines.concat()) }
+}
+
+fn row(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<12} {value}");
 }

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod schema;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +58,14 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check(arguments) => check::check(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Schema(arguments) => schema::schema(arguments),
+    }
+}
+
+/// Prints a command's result. A reader that went away, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Runtime(error.into())),
+        _ => Ok(()),
     }
 }
 

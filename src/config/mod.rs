@@ -1,6 +1,14 @@
 //! Process settings: file, environment and flags, merged once and validated once. This file is the validated shape
 //! that the program uses; the raw shape that mirrors the file is beside it.
 
+mod address;
+pub mod layers;
+pub mod load;
+pub mod raw;
+mod source;
+mod timing;
+mod validate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;

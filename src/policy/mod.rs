@@ -1,8 +1,19 @@
 //! Policy files: YAML in, a validated set out, all errors at once; watched and reloaded as a whole, and the last good
 //! set stays.
 
+pub mod folder;
+pub mod load;
+mod overlap;
+mod query;
+pub mod raw;
+mod services;
+mod signals;
+mod validate;
+pub mod watch;
+
 use std::sync::Arc;
 
+use crate::config::SourceConfig;
 use crate::sampling::policy::Policy;
 use crate::source::Signals;
 
@@ -20,4 +31,23 @@ pub struct LoadedPolicy {
     pub sampling: Arc<Policy>,
     /// For the source.
     pub signals: Arc<Signals>,
+}
+
+/// What can answer the policies' queries: a policy that is valid on one may not be on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Evaluates any PromQL.
+    Prometheus,
+    /// Sums rates of counters and nothing else.
+    Scrape,
+}
+
+impl SourceKind {
+    /// The kind of a configured source.
+    pub fn of(source: &SourceConfig) -> Self {
+        match source {
+            SourceConfig::Prometheus(_) => Self::Prometheus,
+            SourceConfig::Scrape(_) => Self::Scrape,
+        }
+    }
 }

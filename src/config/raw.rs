@@ -1,0 +1,169 @@
+//! The configuration file as it is written: every key optional, nothing checked but its type. `flyball schema config`
+//! prints this shape, and its comments are the reference of the keys. None of them is reloadable: a change takes effect
+//! at the next start.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::document::values::DurationText;
+
+/// `flyball.yaml`. Each key has an environment twin: `FLYBALL__SOURCE__PROMETHEUS__URL` is `source.prometheus.url`;
+/// lists are separated by commas. Flags win over the environment, the environment over the file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where traffic is read from. Exactly one of `prometheus` and `scrape` must be there.
+    pub source: Option<RawSource>,
+    /// Folder of the policy files, relative to this file's own folder. Default `policies/`.
+    pub policies: Option<String>,
+    /// Where SDKs are answered.
+    pub serve: Option<RawServe>,
+    /// Where operators are answered.
+    pub admin: Option<RawAdmin>,
+    /// What survives a restart. Without it, probabilities start at `initial` after each restart.
+    pub state: Option<RawState>,
+    /// How this process logs.
+    pub log: Option<RawLog>,
+}
+
+/// Exactly one of the two.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSource {
+    /// Any Prometheus-compatible API: Prometheus, Thanos, Mimir, VictoriaMetrics.
+    pub prometheus: Option<RawPrometheus>,
+    /// Metrics endpoints that Flyball reads itself: no Prometheus needed.
+    pub scrape: Option<RawScrape>,
+}
+
+/// How to ask a Prometheus-compatible API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawPrometheus {
+    /// Base URL, `http` or `https`, without credentials; `/api/v1/query` is appended. Required.
+    pub url: Option<String>,
+    /// Time between two decisions, 100ms to 10m. Shorter than the scrape interval of the queried metrics gains nothing:
+    /// no new samples arrive. Longer adds half of itself to the reaction time. Default 5s, a common fast scrape.
+    pub poll_interval: Option<DurationText>,
+    /// Bound on each query, connection included, 10ms to `poll_interval`. A query that takes longer counts as no
+    /// answer. Default 3s, or `poll_interval` where that is shorter.
+    pub timeout: Option<DurationText>,
+    /// Credentials, only ever from files, which are read again at each query.
+    pub auth: Option<RawAuth>,
+    /// Trust and client certificate.
+    pub tls: Option<RawTls>,
+    /// Sent with each query, `{X-Scope-OrgID: tenant}` for multi-tenant stores. In the environment `_` stands for `-`.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Above this many series raw samples are not read and the rate is left to the server, at the price of its window
+    /// as dead time. 20,000 series are about 10 MB an answer. Higher reacts faster and loads the server more. 1 to
+    /// 1,000,000, default 20000.
+    pub raw_series_max: Option<usize>,
+    /// Largest answer that is read, in bytes after decompression: 65536 to 1073741824, default 33554432 (32 MiB). A
+    /// larger one counts as no answer.
+    pub body_max_bytes: Option<usize>,
+    /// Queries a second at most, over all policies: 1 to 10000, default 20. A policy asks up to 4 queries a tick.
+    pub queries_per_second: Option<u32>,
+}
+
+/// One of the two.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAuth {
+    /// `Authorization: Bearer`, with this file's content.
+    pub bearer_token_file: Option<String>,
+    /// `Authorization: Basic`.
+    pub basic: Option<RawBasic>,
+}
+
+/// Basic authentication; both are required.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawBasic {
+    /// In clear text, without a colon.
+    pub username: Option<String>,
+    /// The password is this file's content without trailing line ends.
+    pub password_file: Option<String>,
+}
+
+/// PEM files.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// Trusted roots. Default: the system's.
+    pub ca_file: Option<String>,
+    /// Client certificate chain; comes with `key_file`.
+    pub cert_file: Option<String>,
+    /// Client private key; comes with `cert_file`.
+    pub key_file: Option<String>,
+}
+
+/// Metrics endpoints that Flyball reads itself, in the Prometheus text format or OpenMetrics.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawScrape {
+    /// URLs, at least one and at most 1000: `["http://127.0.0.1:9100/metrics"]`.
+    pub targets: Option<Vec<String>>,
+    /// Time between two scrapes, and two decisions, 100ms to 10m. 1s loses a quarter of the spans that 5s loses in a
+    /// tenfold surge. Default 5s.
+    pub interval: Option<DurationText>,
+    /// Bound on each scrape, 10ms to `interval`. Default 3s, or `interval` where that is shorter.
+    pub timeout: Option<DurationText>,
+    /// Largest body that is read, in bytes: 65536 to 1073741824, default 33554432 (32 MiB).
+    pub body_max_bytes: Option<usize>,
+}
+
+/// Where SDKs are answered: `host:port`, `[::1]:port`, or a name. A name is resolved once, at start.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawServe {
+    /// Jaeger remote sampling over HTTP. Default `127.0.0.1:5778`, where SDKs look for it.
+    pub http: Option<String>,
+    /// Jaeger remote sampling, health and the push stream over gRPC. Default `["127.0.0.1:5779", "127.0.0.1:14250"]`,
+    /// the ports of Jaeger v2 and v1.
+    pub grpc: Option<Vec<String>>,
+    /// Connections in all, over every address; more wait in the kernel's queue until one closes. Each costs a file
+    /// descriptor and some 20 KB. 16 to 1,000,000, default 20000: twice 10,000 pollers behind one address.
+    pub connections_max: Option<usize>,
+    /// Concurrent requests and streams of one gRPC connection: 1 to 10000, default 256, because an SDK needs two.
+    pub streams_per_connection_max: Option<u32>,
+}
+
+/// Where operators are answered.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAdmin {
+    /// Dashboard, API, health and metrics. Default `127.0.0.1:5780`.
+    pub listen: Option<String>,
+    /// Bearer tokens that may write, one `name:token` or bare token a line. Without it only loopback may write.
+    pub token_file: Option<String>,
+}
+
+/// What survives a restart.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawState {
+    /// Folder, made if it is not there; one process a folder. Required.
+    pub path: Option<String>,
+}
+
+/// How this process logs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawLog {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or by part: `info,flyball::source=debug`. Default `info`.
+    pub filter: Option<String>,
+    /// `text` for people, `json` for machines, one object a line. Default `text`.
+    pub format: Option<RawLogFormat>,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawLogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,190 @@
+//! The keys under `source`.
+
+use std::collections::HashSet;
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use super::raw::{RawAuth, RawBasic, RawPrometheus, RawScrape, RawSource, RawTls};
+use super::timing::{LoopKeys, loop_times};
+use super::{Auth, PrometheusConfig, ScrapeConfig, SourceConfig, Tls};
+use crate::document::check::Check;
+
+const RAW_SERIES_MAX: usize = 20_000;
+const BODY_MAX_BYTES: usize = 32 << 20;
+const QUERIES_PER_SECOND: u32 = 20;
+/// Most scrape targets.
+const TARGETS_MAX: usize = 1000;
+
+/// The one source; `None` only where `check` holds an error.
+pub(super) fn source(raw: RawSource, check: &mut Check<'_>) -> Option<SourceConfig> {
+    let written =
+        |key: &str, check: &Check<'_>| check.root().at("source").is_some_and(|node| node.entry(key).is_some());
+    match (written("prometheus", check), written("scrape", check)) {
+        (true, true) => {
+            let other = check.root().place_of("source.prometheus").clone();
+            check.fail("source.scrape", format_args!("only one source: source.prometheus is set too ({other})"));
+            None
+        }
+        (true, false) => prometheus(raw.prometheus.unwrap_or_default(), check),
+        (false, true) => scrape(raw.scrape.unwrap_or_default(), check),
+        (false, false) => {
+            check.fail("source", "needs a source: set source.prometheus.url or source.scrape.targets");
+            None
+        }
+    }
+}
+
+fn prometheus(raw: RawPrometheus, check: &mut Check<'_>) -> Option<SourceConfig> {
+    let key = |name: &str| format!("source.prometheus.{name}");
+    check.require(&key("url"), "needs the URL of a Prometheus-compatible API, such as http://127.0.0.1:9090");
+    let url = raw.url.and_then(|text| http_url(&key("url"), &text, check));
+    let (poll_interval, timeout) = loop_times(
+        &LoopKeys { interval: (&key("poll_interval"), raw.poll_interval), timeout: (&key("timeout"), raw.timeout) },
+        check,
+    );
+    let auth = raw.auth.and_then(|auth| credentials(auth, check));
+    let tls = tls(raw.tls.unwrap_or_default(), check);
+    let headers = raw.headers.unwrap_or_default();
+    let headers = headers.into_iter().filter_map(|(name, value)| header(&name, &value, check)).collect();
+    let raw_series_max = check.count(&key("raw_series_max"), raw.raw_series_max, RAW_SERIES_MAX, 1..=1_000_000);
+    let body_max_bytes = body_max(&key("body_max_bytes"), raw.body_max_bytes, check);
+    let queries_per_second =
+        check.count(&key("queries_per_second"), raw.queries_per_second, QUERIES_PER_SECOND, 1..=10_000);
+    Some(SourceConfig::Prometheus(Box::new(PrometheusConfig {
+        url: url?,
+        poll_interval,
+        timeout,
+        auth,
+        tls,
+        headers,
+        raw_series_max,
+        body_max_bytes,
+        queries_per_second,
+    })))
+}
+
+fn scrape(raw: RawScrape, check: &mut Check<'_>) -> Option<SourceConfig> {
+    let key = |name: &str| format!("source.scrape.{name}");
+    let written = raw.targets.unwrap_or_default();
+    if written.is_empty() {
+        check.fail(&key("targets"), "needs at least one URL, such as http://127.0.0.1:9100/metrics");
+    }
+    if written.len() > TARGETS_MAX {
+        check.fail(&key("targets"), format_args!("at most {TARGETS_MAX} targets"));
+    }
+    let targets = targets(&written, check);
+    let (interval, timeout) = loop_times(
+        &LoopKeys { interval: (&key("interval"), raw.interval), timeout: (&key("timeout"), raw.timeout) },
+        check,
+    );
+    let body_max_bytes = body_max(&key("body_max_bytes"), raw.body_max_bytes, check);
+    Some(SourceConfig::Scrape(ScrapeConfig { targets, interval, timeout, body_max_bytes }))
+}
+
+fn targets(written: &[String], check: &mut Check<'_>) -> Vec<Url> {
+    let mut seen = HashSet::new();
+    let mut targets = Vec::new();
+    for (i, text) in written.iter().enumerate().take(TARGETS_MAX) {
+        let key = format!("source.scrape.targets[{i}]");
+        let Some(url) = http_url(&key, text, check) else { continue };
+        if seen.insert(url.clone()) {
+            targets.push(url);
+        } else {
+            check.fail(&key, "this target is there twice; its counters would count twice");
+        }
+    }
+    targets
+}
+
+fn body_max(key: &str, value: Option<usize>, check: &mut Check<'_>) -> usize {
+    check.count(key, value, BODY_MAX_BYTES, (64 << 10)..=(1 << 30))
+}
+
+fn http_url(key: &str, text: &str, check: &mut Check<'_>) -> Option<Url> {
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => {
+            check.fail(key, format_args!("not a URL ({error}); expected one such as http://127.0.0.1:9090"));
+            return None;
+        }
+    };
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        check.fail(key, "expected a URL that starts with http:// or https://");
+        return None;
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        check.fail_hidden(key, "credentials do not belong in a URL; use source.prometheus.auth");
+        return None;
+    }
+    if url.fragment().is_some() {
+        check.fail(key, "a URL without `#` is needed");
+        return None;
+    }
+    Some(url)
+}
+
+fn credentials(raw: RawAuth, check: &mut Check<'_>) -> Option<Auth> {
+    const KEY: &str = "source.prometheus.auth";
+    match (raw.bearer_token_file, raw.basic) {
+        (Some(_), Some(_)) => {
+            check.fail(KEY, "only one of bearer_token_file and basic");
+            None
+        }
+        (Some(path), None) => {
+            Some(Auth::BearerTokenFile(check.readable_file("source.prometheus.auth.bearer_token_file", &path)))
+        }
+        (None, Some(basic)) => basic_auth(basic, check),
+        (None, None) => {
+            if !check.has_errors_under(KEY) {
+                check.fail(KEY, "needs bearer_token_file or basic");
+            }
+            None
+        }
+    }
+}
+
+fn basic_auth(raw: RawBasic, check: &mut Check<'_>) -> Option<Auth> {
+    const USERNAME: &str = "source.prometheus.auth.basic.username";
+    const PASSWORD_FILE: &str = "source.prometheus.auth.basic.password_file";
+    check.require(USERNAME, "needs a user name");
+    check.require(PASSWORD_FILE, "needs the file that holds the password");
+    if raw.username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
+        check.fail(USERNAME, "a user name holds neither a colon nor control characters (RFC 7617, section 2)");
+    }
+    let password_file = raw.password_file.map(|path| check.readable_file(PASSWORD_FILE, &path));
+    Some(Auth::Basic { username: raw.username?, password_file: password_file? })
+}
+
+fn tls(raw: RawTls, check: &mut Check<'_>) -> Tls {
+    const KEY: &str = "source.prometheus.tls";
+    if raw.cert_file.is_some() != raw.key_file.is_some() && !check.has_errors_under(KEY) {
+        check.fail(KEY, "cert_file and key_file come together");
+    }
+    let mut file =
+        |name: &str, path: Option<String>| path.map(|path| check.readable_file(&format!("{KEY}.{name}"), &path));
+    Tls {
+        ca_file: file("ca_file", raw.ca_file),
+        cert_file: file("cert_file", raw.cert_file),
+        key_file: file("key_file", raw.key_file),
+    }
+}
+
+fn header(name: &str, value: &str, check: &mut Check<'_>) -> Option<(HeaderName, HeaderValue)> {
+    let key = format!("source.prometheus.headers.{name}");
+    if name.eq_ignore_ascii_case("authorization") {
+        check.fail_hidden(&key, "credentials come from files only; use source.prometheus.auth");
+        return None;
+    }
+    match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        (Ok(name), Ok(value)) => Some((name, value)),
+        (Err(_), _) => {
+            check.fail(&key, "not a header's name: letters, digits and dashes");
+            None
+        }
+        (_, Err(_)) => {
+            check.fail(&key, "not a header's value: visible characters on one line");
+            None
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! No service may be claimed by two policies: which budget it draws on would depend on their names. Globs that *can*
+//! match one name are refused at load, before such a service exists.
+
+use super::LoadedPolicy;
+use crate::document::Node;
+use crate::document::problem::Problem;
+
+/// Most service rules over all policies, because every pair of policies is compared.
+const RULES_MAX: usize = 5000;
+/// Most conflicts that are named.
+const CONFLICTS_MAX: usize = 50;
+
+/// A policy and the tree that it was read from.
+pub(super) type Written = (LoadedPolicy, Node);
+
+/// Names that are there twice and claims that meet, each at the later policy's place.
+pub(super) fn conflicts(policies: &[Written]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let rules = policies.iter().filter(|(policy, _)| policy.sampling.claims_services);
+    let rules: usize = rules.map(|(policy, _)| policy.sampling.services.len()).sum();
+    if rules > RULES_MAX {
+        let message = format!("{rules} service rules in all policies together; at most {RULES_MAX}");
+        return vec![Problem::new(crate::document::Place::Nowhere, "services", message)];
+    }
+    for (i, later) in policies.iter().enumerate() {
+        for earlier in &policies[..i] {
+            same_name(earlier, later, &mut problems);
+            shared_services(earlier, later, &mut problems);
+            if problems.len() >= CONFLICTS_MAX {
+                return problems;
+            }
+        }
+    }
+    problems
+}
+
+fn same_name((earlier, earlier_tree): &Written, (later, tree): &Written, problems: &mut Vec<Problem>) {
+    let name = &later.sampling.name;
+    if earlier.sampling.name == *name {
+        let first = earlier_tree.place_of("policy");
+        let message = format!("\"{name}\": another policy has this name ({first})");
+        problems.push(Problem::new(tree.place_of("policy").clone(), "policy", message));
+    }
+}
+
+fn shared_services((earlier, earlier_tree): &Written, (later, tree): &Written, problems: &mut Vec<Problem>) {
+    if !earlier.sampling.claims_services || !later.sampling.claims_services {
+        return;
+    }
+    for (j, rule) in later.sampling.services.iter().enumerate() {
+        let meets = earlier.sampling.services.iter().position(|other| other.pattern.intersects(&rule.pattern));
+        let Some(i) = meets else { continue };
+        let (name, other) = (&earlier.sampling.name, &earlier.sampling.services[i].pattern);
+        let first = earlier_tree.place_of(&format!("services[{i}].match"));
+        let key = format!("services[{j}].match");
+        let message = format!(
+            "\"{}\": policy {name} claims \"{other}\" ({first}), and one service may match both; make the globs disjoint",
+            rule.pattern
+        );
+        problems.push(Problem::new(tree.place_of(&key).clone(), key, message));
+        if problems.len() >= CONFLICTS_MAX {
+            return;
+        }
+    }
+}
