@@ -68,6 +68,12 @@ fn sentence(case: &Case<'_>) -> String {
             "The source names neither demand nor the backend's series: what was served last is held.".into()
         }
         Reason::Partial => "The source's answer covers only a part of the series: it may fall, not rise.".into(),
+        Reason::PipelineAbsent => {
+            "The source names nothing that the backend received, so loss cannot be seen: it may fall, not rise.".into()
+        }
+        Reason::Recovering => {
+            format!("{} Input came back after a hold, so it at most doubles in one tick.", share(case))
+        }
         Reason::Fallback => format!(
             "Input is older than the policy's `max_age`{}: the lower of what was held and `probability.fallback` is \
              served.",
@@ -103,6 +109,10 @@ pub(crate) fn what_would_change_it(reason: Reason) -> &'static str {
         Reason::Conflict => "Narrower `match` patterns in one of the two policies.",
         Reason::Vanished => "Demand that names it again.",
         Reason::Partial => "A complete answer: the source's warnings are in the log.",
+        Reason::PipelineAbsent => {
+            "The backend's `received` series: see that the query finds it (`flyball check --online`)."
+        }
+        Reason::Recovering => "Time: a few ticks.",
     }
 }
 
@@ -127,6 +137,9 @@ pub(crate) fn because_degraded(reason: Reason) -> &'static str {
         Reason::DemandAbsent => "the source names no demand; the last probabilities are held",
         Reason::Outage => "the source names neither demand nor the backend's series; the last probabilities are held",
         Reason::Partial => "the source's answers are incomplete; probabilities may fall, not rise",
+        Reason::PipelineAbsent => {
+            "the source names nothing that the backend received; probabilities may fall, not rise"
+        }
         Reason::Fallback => "input is older than `max_age`; at most `probability.fallback` is served",
         Reason::Initial | Reason::LearningSpansPerTrace => "not enough has been measured yet to decide",
         other => other.as_str(),

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use crate::controller::answer::OPERATIONS_MAX;
 use crate::controller::snapshot::Snapshot;
 use crate::controller::usage::Usage;
-use crate::sampling::decision::{Decided, OperationDecision, PolicyDecision, ServiceDecision};
+use crate::sampling::decision::{Decided, OPERATIONS_MAX, OperationDecision, PolicyDecision, ServiceDecision};
 use crate::sampling::pattern::Pattern;
 use crate::sampling::policy::{Law, Mode, Pin, Policy, ServiceRule};
 use crate::time::WallTime;

@@ -25,8 +25,15 @@ use crate::time::Clock;
 const SERVICES_MAX: usize = 10_000;
 
 /// Always there, 0 when not in force, so that an alert on them is an alert from the start.
-const DEGRADED: [Reason; 6] =
-    [Reason::Restored, Reason::Stale, Reason::DemandAbsent, Reason::Outage, Reason::Partial, Reason::Fallback];
+const DEGRADED: [Reason; 7] = [
+    Reason::Restored,
+    Reason::Stale,
+    Reason::DemandAbsent,
+    Reason::Outage,
+    Reason::Partial,
+    Reason::PipelineAbsent,
+    Reason::Fallback,
+];
 
 /// Of the answer that Prometheus asks for by itself.
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -191,7 +191,7 @@ fn write_service(
     let share = service.share_spans_per_second.map(number).unwrap_or_default();
     write!(html, "<tbody><tr><th scope=\"row\"><bdi>{}</bdi></th>", Escaped(&service.service))?;
     write_rate(html, &own)?;
-    write!(html, "<td class=\"n\">{share}</td><td class=\"why\">{}</td></tr>\n", Prose(&because(&own)))?;
+    writeln!(html, "<td class=\"n\">{share}</td><td class=\"why\">{}</td></tr>", Prose(&because(&own)))?;
     if !service.operations.is_empty() {
         let (policy, service_name, count) =
             (Escaped(&policy.policy), Escaped(&service.service), service.operations.len());

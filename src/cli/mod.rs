@@ -1,7 +1,9 @@
 //! The command line: one file a command, each a function from its arguments to `Result<(), Failure>`.
 
 mod check;
+mod demo;
 mod explain;
+mod run;
 mod schema;
 
 use std::io::Write;
@@ -19,6 +21,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the controller until SIGINT or SIGTERM.
+    Run(run::RunArgs),
+    /// Show the whole loop on this machine: three services, a backend of finite capacity, nothing to configure.
+    Demo(demo::DemoArgs),
     /// Check the configuration and all policies; every error is named at once.
     Check(check::CheckArgs),
     /// Why is a probability what it is? Asks a running Flyball.
@@ -47,14 +53,16 @@ impl From<anyhow::Error> for Failure {
 /// Parses the process's arguments and runs one command. Wrong usage ends with 2, as `clap` does it.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(arguments.command) {
+    match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Demo(arguments) => demo::demo(arguments),
         Command::Check(arguments) => check::check(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Schema(arguments) => schema::schema(arguments),

@@ -31,6 +31,7 @@ pub fn assemble(
         generation: if is_same { previous.generation } else { next },
         published_at: now,
         decisions,
+        policies: policies.policies.iter().map(|p| Arc::clone(&p.sampling)).collect(),
         usage,
         services,
         strangers,

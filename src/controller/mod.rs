@@ -2,7 +2,9 @@
 
 pub mod answer;
 pub mod assemble;
+pub mod control;
 pub mod governors;
+mod journal;
 pub mod memory;
 pub mod snapshot;
 pub mod usage;

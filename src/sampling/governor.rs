@@ -246,8 +246,9 @@ impl Governor {
                 service.rest();
                 continue;
             };
-            let warming = service.is_warming.then_some(Reason::Warming);
-            let bars = Bars { no_rise: bars.no_rise.or(warming), ..bars };
+            let own =
+                if service.is_stale { Some(Reason::Stale) } else { service.is_warming.then_some(Reason::Warming) };
+            let bars = Bars { no_rise: bars.no_rise.or(own), ..bars };
             let decide = |held: Decided, want: Want| {
                 let is_fixed = want.reason == Reason::FixedOperation;
                 held.decided(if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) }, is_dry_run)

@@ -34,6 +34,8 @@ pub struct Service {
     pub demand: Option<f64>,
     /// Some of its series are too young to be believed when they fall short.
     pub is_warming: bool,
+    /// Some of its series stopped lately.
+    pub is_stale: bool,
     /// When it was last named.
     pub named_at: MonoTime,
     /// What it holds, for operations that are not listed.
@@ -161,6 +163,7 @@ impl Service {
             rule,
             demand: None,
             is_warming: false,
+            is_stale: false,
             named_at: now,
             rate: Decided::initial(policy.probability.initial),
             share: None,
@@ -194,6 +197,7 @@ impl Service {
     fn forget_demand(&mut self) {
         self.demand = None;
         self.is_warming = false;
+        self.is_stale = false;
         for operation in &mut self.operations {
             operation.demand = None;
         }
@@ -203,6 +207,7 @@ impl Service {
         let demand = row.per_second.min(DEMAND_MAX);
         self.demand = Some(self.demand.unwrap_or(0.0) + demand);
         self.is_warming |= row.is_warming;
+        self.is_stale |= row.is_stale;
         self.named_at = now;
         if let Some(name) = &row.operation {
             let operation = self.entry(now, name);

@@ -49,7 +49,13 @@ pub struct Demand {
 impl Demand {
     /// A row that is not warming. `per_second` must be finite and not negative.
     pub fn new(service: &str, operation: Option<&str>, per_second: f64) -> Self {
-        Self { service: service.into(), operation: operation.map(Into::into), per_second, is_warming: false }
+        Self {
+            service: service.into(),
+            operation: operation.map(Into::into),
+            per_second,
+            is_warming: false,
+            is_stale: false,
+        }
     }
 }
 

@@ -4,10 +4,10 @@
 use super::desk::Desk;
 use super::message::Refusal;
 use super::stream::check_name;
-use crate::controller::answer::OPERATIONS_MAX;
 use crate::controller::snapshot::SERVICE_NAME_MAX_BYTES;
 use crate::controller::usage;
 use crate::proto::flyball_v1::{UsageReply, UsageReport};
+use crate::sampling::decision::OPERATIONS_MAX;
 use crate::sampling::traffic::Name;
 
 /// Unlisted names taken from one report; a sample is enough to see that names differ.

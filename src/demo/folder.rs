@@ -1,0 +1,27 @@
+//! Folders that leave with the demo.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// Removed, with its content, when dropped.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// A new folder of this process for `what`.
+    pub(super) fn make(what: &str) -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("flyball-demo-{}-{what}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

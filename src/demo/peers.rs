@@ -1,0 +1,157 @@
+//! The demo's metrics endpoints, and the Prometheus server between them and the controller where one is wanted.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use axum::routing::get;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use url::Url;
+
+use super::backend::Backend;
+use super::folder::Folder;
+use super::service::Workload;
+use crate::config::{PrometheusConfig, ScrapeConfig, SourceConfig, Tls};
+
+/// Between two scrapes, and two ticks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a Prometheus server may take to start.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// Everything that the controller measures.
+pub(super) struct Peers {
+    targets: Vec<Url>,
+    prometheus: Option<Prometheus>,
+}
+
+struct Prometheus {
+    url: Url,
+    _child: Child,
+    _folder: Folder,
+}
+
+impl Peers {
+    /// Serves the metrics of every service and of the backend, each on a free port.
+    pub(super) async fn start(
+        workloads: &[Arc<Workload>],
+        backend: &Arc<Backend>,
+        with_prometheus: bool,
+    ) -> anyhow::Result<Self> {
+        let mut targets = Vec::new();
+        for workload in workloads.iter().map(Arc::clone) {
+            targets.push(serve_metrics(move || workload.exposition()).await?);
+        }
+        let backend = Arc::clone(backend);
+        targets.push(serve_metrics(move || backend.exposition()).await?);
+        let prometheus = if with_prometheus { Some(Prometheus::start(&targets).await?) } else { None };
+        Ok(Self { targets, prometheus })
+    }
+
+    /// Where the controller reads.
+    pub(super) fn source(&self) -> SourceConfig {
+        match &self.prometheus {
+            Some(prometheus) => SourceConfig::Prometheus(Box::new(prometheus.config())),
+            None => scrape(self.targets.clone()),
+        }
+    }
+
+    /// Before the targets are known.
+    pub(super) fn no_source() -> SourceConfig {
+        scrape(Vec::new())
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let targets: Vec<&str> = self.targets.iter().map(Url::as_str).collect();
+        match &self.prometheus {
+            Some(prometheus) => format!("Prometheus at {}, which scrapes {}", prometheus.url, targets.join(" ")),
+            None => targets.join(" "),
+        }
+    }
+}
+
+fn scrape(targets: Vec<Url>) -> SourceConfig {
+    SourceConfig::Scrape(ScrapeConfig { targets, interval: INTERVAL, timeout: INTERVAL, body_max_bytes: 1 << 20 })
+}
+
+async fn serve_metrics(exposition: impl Fn() -> String + Clone + Send + Sync + 'static) -> anyhow::Result<Url> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("no free port for a metrics endpoint")?;
+    let address = listener.local_addr()?;
+    let content_type = [("content-type", "text/plain; version=0.0.4")];
+    let router = Router::new().route("/metrics", get(move || async move { (content_type, exposition()) }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(Url::parse(&format!("http://{address}/metrics"))?)
+}
+
+impl Prometheus {
+    async fn start(targets: &[Url]) -> anyhow::Result<Self> {
+        let folder = Folder::make("prometheus")?;
+        let address = StdListener::bind("127.0.0.1:0").and_then(|l| l.local_addr())?;
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, Self::file(targets)).context("cannot write the configuration of Prometheus")?;
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!(NoPrometheus)
+            }
+            Err(error) => return Err(error).context("cannot start prometheus"),
+        };
+        wait_until_it_listens(address, &mut child).await?;
+        Ok(Self { url: Url::parse(&format!("http://{address}"))?, _child: child, _folder: folder })
+    }
+
+    fn file(targets: &[Url]) -> String {
+        let target = |url: &Url| format!("'{}'", url.authority());
+        let targets: Vec<String> = targets.iter().map(target).collect();
+        format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs: [{{job_name: demo, static_configs: [{{targets: [{}]}}]}}]\n",
+            targets.join(", ")
+        )
+    }
+
+    fn config(&self) -> PrometheusConfig {
+        PrometheusConfig {
+            url: self.url.clone(),
+            poll_interval: INTERVAL,
+            timeout: INTERVAL,
+            auth: None,
+            tls: Tls::default(),
+            headers: Vec::new(),
+            raw_series_max: 20_000,
+            body_max_bytes: 16 << 20,
+            queries_per_second: 50,
+        }
+    }
+}
+
+/// `--prometheus` on a machine without one.
+#[derive(Debug, thiserror::Error)]
+#[error("--prometheus needs the program `prometheus` on the PATH (Debian's package has that name)")]
+pub struct NoPrometheus;
+
+async fn wait_until_it_listens(address: SocketAddr, child: &mut Child) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + START_MAX;
+    while TcpStream::connect(address).await.is_err() {
+        if let Some(status) = child.try_wait()? {
+            bail!("prometheus ended with {status} before it listened");
+        }
+        if tokio::time::Instant::now() > deadline {
+            bail!("prometheus did not listen within {START_MAX:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}

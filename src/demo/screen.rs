@@ -1,0 +1,218 @@
+//! What the demo shows: one line a second, or on a terminal a small table that is drawn over itself, and a summary.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _, stdout};
+
+use super::story;
+use crate::sampling::decision::PolicyDecision;
+
+/// Lines between two headings, where lines are not drawn over.
+const HEADING_EVERY: u64 = 15;
+/// Seconds in the small pictures.
+const PICTURE_SECONDS: usize = 60;
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// One second of the demo, from the controller's own decision and the plant's truth.
+#[derive(Debug, Clone)]
+pub(super) struct Second {
+    pub(super) at: u64,
+    pub(super) demand: f64,
+    pub(super) received: f64,
+    pub(super) lost: f64,
+    pub(super) capacity: f64,
+    pub(super) decision: Option<std::sync::Arc<PolicyDecision>>,
+    /// Each service's name, true requests/s and the probability that its SDK uses.
+    pub(super) services: Vec<(&'static str, f64, f64)>,
+}
+
+/// Where and how the demo is shown.
+pub(super) struct Screen {
+    is_live: bool,
+    drawn: usize,
+    seconds: Vec<Second>,
+}
+
+impl Screen {
+    pub(super) fn new(headless: bool) -> Self {
+        Self { is_live: !headless && stdout().is_terminal(), drawn: 0, seconds: Vec::new() }
+    }
+
+    /// Plain text, above the live table.
+    pub(super) fn say(&mut self, text: &str) {
+        self.erase();
+        println!("{text}");
+        let _ = stdout().flush();
+    }
+
+    /// Shows one more second.
+    pub(super) fn show(&mut self, second: Second) {
+        if let Some(event) = story::event(second.at) {
+            self.say(&format!("{:>4}s  ── {event}", second.at));
+        }
+        self.seconds.push(second);
+        if self.is_live {
+            self.redraw()
+        } else {
+            self.print_line()
+        }
+        let _ = stdout().flush();
+    }
+
+    /// Every second so far.
+    pub(super) fn seconds(&self) -> &[Second] {
+        &self.seconds
+    }
+
+    fn print_line(&self) {
+        let Some(second) = self.seconds.last() else { return };
+        if (self.seconds.len() as u64 - 1).is_multiple_of(HEADING_EVERY) {
+            println!("{}", heading(second));
+        }
+        println!("{}", line(second));
+    }
+
+    fn redraw(&mut self) {
+        let Some(second) = self.seconds.last() else { return };
+        let table = table(second, &self.seconds);
+        self.erase();
+        print!("{table}");
+        self.drawn = table.lines().count();
+    }
+
+    fn erase(&mut self) {
+        if self.drawn > 0 {
+            print!("\x1b[{}A\x1b[J", self.drawn);
+            self.drawn = 0;
+        }
+    }
+}
+
+fn heading(second: &Second) -> String {
+    let mut text =
+        format!("{:>5} {:>9} {:>11} {:>7} {:>10}  {:<13}", "time", "demand", "received", "lost", "budget", "why");
+    for (name, ..) in &second.services {
+        let _ = write!(text, " {name:>18}");
+    }
+    let _ = write!(text, "\n{:>5} {:>9} {:>11} {:>7} {:>10}  {:<13}", "", "req/s", "spans/s", "", "spans/s", "");
+    for _ in &second.services {
+        let _ = write!(text, " {:>18}", "req/s  probability");
+    }
+    text
+}
+
+fn line(second: &Second) -> String {
+    let mut text = format!(
+        "{:>4}s {:>9.0} {:>11.0} {:>7} {:>10}  {:<13}",
+        second.at,
+        second.demand,
+        second.received,
+        percent(second.loss_ratio()),
+        second.budget(),
+        second.why()
+    );
+    for (_, demand, probability) in &second.services {
+        let _ = write!(text, " {demand:>6.0} {probability:>11.4}");
+    }
+    text
+}
+
+fn table(second: &Second, all: &[Second]) -> String {
+    let mut text = format!("{}\n{}\n\n", heading(second), line(second));
+    let mut picture = |name: &str, of: &dyn Fn(&Second) -> f64, most: String| {
+        let _ = writeln!(text, "  {name:<22} {}  {most}", sparkline(all, of));
+    };
+    let most = |of: &dyn Fn(&Second) -> f64| all.iter().rev().take(PICTURE_SECONDS).map(of).fold(0.0, f64::max);
+    picture("demand", &|s| s.demand, format!("up to {:.0} requests/s", most(&|s| s.demand)));
+    for (i, (name, ..)) in second.services.iter().enumerate() {
+        let of = move |s: &Second| s.services[i].2;
+        picture(&format!("probability {name}"), &of, format!("up to {:.3}", most(&of)));
+    }
+    picture("received", &|s| s.received, format!("up to {:.0} spans/s", most(&|s| s.received)));
+    picture("lost", &|s| s.lost, format!("up to {:.0} spans/s", most(&|s| s.lost)));
+    text
+}
+
+fn sparkline(all: &[Second], of: &dyn Fn(&Second) -> f64) -> String {
+    let values: Vec<f64> = all[all.len().saturating_sub(PICTURE_SECONDS)..].iter().map(of).collect();
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let bar = |value: &f64| match most {
+        most if most > 0.0 => BARS[((value / most * 7.0).round() as usize).min(7)],
+        _ => BARS[0],
+    };
+    let bars: String = values.iter().map(bar).collect();
+    format!("{bars:<PICTURE_SECONDS$}")
+}
+
+/// How it went, against what a fixed probability would have done with the same story.
+pub(super) fn summary(seconds: &[Second], kept: Critical) -> String {
+    let length = seconds.len().max(1) as f64;
+    let sum = |of: fn(&Second) -> f64| seconds.iter().map(of).sum::<f64>();
+    let (received, lost, capacity) = (sum(|s| s.received), sum(|s| s.lost), sum(|s| s.capacity));
+    let loss = if received > 0.0 { lost / received } else { 0.0 };
+    let mut text = String::from("\nWhat the tracing backend saw:\n");
+    let mut row = |name: &str, lost: f64, accepted: f64| {
+        let _ = writeln!(text, "  {name:<34} {:>7} lost   {accepted:>6.0} spans/s kept", percent(lost));
+    };
+    row("Flyball", loss, (received - lost) / length);
+    for (name, probability) in [("a fixed probability of 1", 1.0), ("a fixed probability of 0.1", 0.1)] {
+        let (lost, accepted) = story::with_fixed_probability(probability, seconds.len() as u64);
+        row(&format!("{name} (computed)"), lost, accepted);
+    }
+    let _ = writeln!(text, "  its capacity was {:.0} spans/s on average.", capacity / length);
+    let _ = writeln!(
+        text,
+        "Requests that failed: {}; {} of their traces were not sampled and kept all the same (`flyball.kept=error`), beside {} slow ones.",
+        kept.failed, kept.errors, kept.slow
+    );
+    text += &pictures(seconds);
+    text
+}
+
+/// Critical traces that the span processors of the services kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Critical {
+    pub(super) failed: u64,
+    pub(super) errors: u64,
+    pub(super) slow: u64,
+}
+
+fn pictures(seconds: &[Second]) -> String {
+    let tail = &seconds[seconds.len().saturating_sub(PICTURE_SECONDS)..];
+    let Some(last) = tail.last() else { return String::new() };
+    let mut text = format!("\nThe last {} seconds, each row up to its own maximum:\n", tail.len());
+    let mut row = |name: &str, of: &dyn Fn(&Second) -> f64| {
+        let _ = writeln!(text, "  {name:<22} {}", sparkline(seconds, of));
+    };
+    row("demand", &|s| s.demand);
+    for (i, (name, ..)) in last.services.iter().enumerate() {
+        row(&format!("probability {name}"), &move |s: &Second| s.services[i].2);
+    }
+    row("received", &|s| s.received);
+    row("lost", &|s| s.lost);
+    text
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.1} %", 100.0 * ratio)
+}
+
+impl Second {
+    fn loss_ratio(&self) -> f64 {
+        if self.received > 0.0 { self.lost / self.received } else { 0.0 }
+    }
+
+    fn budget(&self) -> String {
+        let budget = self.decision.as_ref().and_then(|d| d.inputs.budget_spans_per_second);
+        budget.map_or_else(|| "-".to_owned(), |b| format!("{b:.0}"))
+    }
+
+    fn why(&self) -> &'static str {
+        match &self.decision {
+            Some(decision) => match decision.degraded {
+                Some(reason) => reason.as_str(),
+                None => decision.inputs.budget_reason.as_str(),
+            },
+            None => "-",
+        }
+    }
+}
