@@ -5,6 +5,9 @@ use reqwest::Response;
 
 use super::error::QueryError;
 
+/// Memory that is reserved on the word of a `Content-Length`.
+const RESERVED_MAX_BYTES: usize = 1 << 20;
+
 /// How much of a body is read, and what an operator can do when it is too little.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyLimit {
@@ -19,7 +22,7 @@ pub(super) async fn read(mut response: Response, limit: BodyLimit) -> Result<Byt
     if announced > limit.max_bytes as u64 {
         return Err(too_large());
     }
-    let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+    let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(RESERVED_MAX_BYTES));
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len().saturating_add(chunk.len()) > limit.max_bytes {
             return Err(too_large());

@@ -55,6 +55,16 @@ pub enum Query {
     },
 }
 
+impl Query {
+    /// How far back a rate looks that the server computes for it.
+    pub fn window(&self) -> Duration {
+        match self {
+            Self::Counter(counter) => counter.window,
+            Self::Opaque { window, .. } => *window,
+        }
+    }
+}
+
 /// A counter and how to sum its rates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counter {

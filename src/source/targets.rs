@@ -27,6 +27,8 @@ struct Target {
     first_poll: u64,
     unbroken_since_ms: i64,
     newest_ms: i64,
+    /// Time between two scrapes; `None` until known.
+    spacing_ms: Option<i64>,
     /// First and last time of samples in this poll that are newer than `newest_ms`.
     fresh: Option<(i64, i64)>,
 }
@@ -38,18 +40,24 @@ impl Targets {
         is_named.then(|| TargetId(self.hasher.hash_one((job, instance))))
     }
 
-    /// A series of the target has samples from `first_ms` to `last_ms` in this poll.
+    /// A series of the target has samples at these times in this poll, oldest first.
     pub(super) fn note(&mut self, id: TargetId, sample_times_ms: impl Iterator<Item = i64>) {
         let polls = self.polls;
         let target = self.known.entry(id).or_insert(Target {
             first_poll: polls,
             unbroken_since_ms: i64::MAX,
             newest_ms: i64::MIN,
+            spacing_ms: None,
             fresh: None,
         });
-        for at_ms in sample_times_ms.filter(|at_ms| *at_ms > target.newest_ms) {
-            let (first, last) = target.fresh.unwrap_or((at_ms, at_ms));
-            target.fresh = Some((first.min(at_ms), last.max(at_ms)));
+        let mut before = None;
+        for at_ms in sample_times_ms {
+            let spacing = before.replace(at_ms).map(|b| at_ms.saturating_sub(b)).filter(|ms| *ms > 0);
+            target.spacing_ms = spacing.or(target.spacing_ms);
+            if at_ms > target.newest_ms {
+                let (first, last) = target.fresh.unwrap_or((at_ms, at_ms));
+                target.fresh = Some((first.min(at_ms), last.max(at_ms)));
+            }
         }
     }
 
@@ -57,8 +65,11 @@ impl Targets {
     pub(super) fn settle(&mut self, gap_max_ms: i64, now_ms: i64) {
         for target in self.known.values_mut() {
             let Some((first, last)) = target.fresh.take() else { continue };
-            if target.newest_ms == i64::MIN || first.saturating_sub(target.newest_ms) > gap_max_ms {
+            let silence_ms = first.saturating_sub(target.newest_ms);
+            if target.newest_ms == i64::MIN || silence_ms > gap_max_ms {
                 target.unbroken_since_ms = first;
+            } else {
+                target.spacing_ms = target.spacing_ms.or(Some(silence_ms));
             }
             target.newest_ms = last;
         }
@@ -66,9 +77,12 @@ impl Targets {
         self.polls += 1;
     }
 
-    /// Whether the target was known before the poll just settled, and scraped without a break since before `at_ms`.
-    pub(super) fn was_scraped_before(&self, id: TargetId, at_ms: i64) -> bool {
-        self.known.get(&id).is_some_and(|t| t.first_poll + 1 < self.polls && t.unbroken_since_ms < at_ms)
+    /// When a series first seen at `first_ms` was born at the earliest: the scrape before. `None` unless the target was
+    /// known before the poll just settled, and scraped without a break since before `first_ms`.
+    pub(super) fn birth_ms(&self, id: TargetId, first_ms: i64) -> Option<i64> {
+        let target = self.known.get(&id)?;
+        let was_there = target.first_poll + 1 < self.polls && target.unbroken_since_ms < first_ms;
+        target.spacing_ms.filter(|_| was_there).map(|spacing_ms| first_ms.saturating_sub(spacing_ms))
     }
 }
 
@@ -90,16 +104,17 @@ mod tests {
 
     #[test]
     fn only_an_unbroken_earlier_target_bears_series() {
-        let table: [(&str, &[&[i64]], i64, bool); 5] = [
-            ("first poll ever", &[&[0, 10, 20]], 20, false),
-            ("scraped before", &[&[0, 10], &[10, 20, 30]], 30, true),
-            ("back from silence", &[&[0, 10], &[100]], 100, false),
-            ("back from silence, and a scrape later", &[&[0, 10], &[100], &[110]], 110, true),
-            ("gone for good", &[&[0, 10], &[400_000]], 400_000, false),
+        let table: [(&str, &[&[i64]], i64, Option<i64>); 6] = [
+            ("first poll ever", &[&[0, 10, 20]], 20, None),
+            ("scraped before", &[&[0, 10], &[10, 20, 30]], 30, Some(20)),
+            ("one sample a poll", &[&[0], &[10]], 10, Some(0)),
+            ("back from silence", &[&[0, 10], &[100]], 100, None),
+            ("back from silence, and a scrape later", &[&[0, 10], &[100], &[110]], 110, Some(100)),
+            ("gone for good", &[&[0, 10], &[400_000]], 400_000, None),
         ];
         for (name, polls, at_ms, expected) in table {
             let (targets, id) = polled(polls);
-            assert_eq!(targets.was_scraped_before(id, at_ms), expected, "{name}");
+            assert_eq!(targets.birth_ms(id, at_ms), expected, "{name}");
         }
     }
 
@@ -109,7 +124,7 @@ mod tests {
         targets.note(id, [40].into_iter());
         targets.note(id, [20, 30, 40].into_iter());
         targets.settle(GAP_MS, 40);
-        assert!(targets.was_scraped_before(id, 40));
+        assert_eq!(targets.birth_ms(id, 40), Some(30));
     }
 
     #[test]

@@ -187,15 +187,14 @@ impl Tracker {
         }
     }
 
-    /// A new series on a target that was there before rose from zero, at the earliest one interval before it was seen.
+    /// A new series on a target that was there before rose from zero, since the scrape before it was seen.
     fn deliver_births(&mut self, targets: &Targets) {
-        let (is_first_poll, interval_ms) = (self.polls == 0, self.interval_ms);
+        let is_first_poll = self.polls == 0;
         for series in self.series.values_mut().filter(|s| s.is_new) {
             series.is_new = false;
             let first = series.rise.from;
-            let is_known = series.target.is_some_and(|t| targets.was_scraped_before(t, first.at_ms));
-            if let (false, true, Some(interval_ms)) = (is_first_poll, is_known, series.spacing_ms.or(interval_ms)) {
-                let at_ms = first.at_ms.saturating_sub(interval_ms);
+            let birth_ms = series.target.and_then(|target| targets.birth_ms(target, first.at_ms));
+            if let (false, Some(at_ms)) = (is_first_poll, birth_ms) {
                 series.rise.increase += first.value;
                 series.rise.from = Sample { at_ms, value: 0.0 };
             }

@@ -33,7 +33,7 @@ enum Scenario {
 
 const WELL: &str = r#"{"metric":{"service":"cart","operation":"GET"},"value":[1,"7"]}"#;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let mut trials: Vec<Trial> = [
         (Scenario::Slow, "timeout"),
         (Scenario::Status500, "status"),

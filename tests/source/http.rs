@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A request, its query string and form decoded.
-pub struct Request {
-    pub path: String,
-    pub parameters: HashMap<String, String>,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) parameters: HashMap<String, String>,
     /// Names in lower case.
-    pub headers: HashMap<String, String>,
+    pub(crate) headers: HashMap<String, String>,
 }
 
-pub enum Reply {
+pub(crate) enum Reply {
     Body {
         status: u16,
         content_type: &'static str,
@@ -26,22 +26,22 @@ pub enum Reply {
 }
 
 impl Reply {
-    pub fn json(body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn json(body: impl Into<Vec<u8>>) -> Self {
         Self::Body { status: 200, content_type: "application/json", body: body.into() }
     }
 
-    pub fn text(body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn text(body: impl Into<Vec<u8>>) -> Self {
         Self::Body { status: 200, content_type: "text/plain; version=0.0.4", body: body.into() }
     }
 }
 
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     is_over: Arc<AtomicBool>,
 }
 
 impl Server {
-    pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let is_over = Arc::new(AtomicBool::new(false));
@@ -58,7 +58,7 @@ impl Server {
         Self { address, is_over }
     }
 
-    pub fn url(&self, path: &str) -> url::Url {
+    pub(crate) fn url(&self, path: &str) -> url::Url {
         url::Url::parse(&format!("http://{}{path}", self.address)).expect("a URL")
     }
 }

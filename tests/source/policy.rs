@@ -15,7 +15,7 @@ use url::Url;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// `demand`, `received`, `dropped`, as PromQL.
-pub fn signals(demand: &str, received: &str, dropped: &str) -> Arc<Signals> {
+pub(crate) fn signals(demand: &str, received: &str, dropped: &str) -> Arc<Signals> {
     let query = |promql| recognise(promql).expect("PromQL");
     Arc::new(Signals {
         demand: DemandSignal {
@@ -30,7 +30,7 @@ pub fn signals(demand: &str, received: &str, dropped: &str) -> Arc<Signals> {
     })
 }
 
-pub fn prometheus(url: Url) -> PrometheusConfig {
+pub(crate) fn prometheus(url: Url) -> PrometheusConfig {
     PrometheusConfig {
         url,
         poll_interval: Duration::from_secs(1),
@@ -44,49 +44,49 @@ pub fn prometheus(url: Url) -> PrometheusConfig {
     }
 }
 
-pub fn scrape(targets: Vec<Url>) -> ScrapeConfig {
+pub(crate) fn scrape(targets: Vec<Url>) -> ScrapeConfig {
     let interval = Duration::from_secs(1);
     ScrapeConfig { targets, interval, timeout: Duration::from_millis(500), body_max_bytes: 1 << 20 }
 }
 
 /// A source with one policy.
-pub struct Bench {
+pub(crate) struct Bench {
     source: Source,
     policies: Vec<(Name, Arc<Signals>)>,
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     clock: Clock,
 }
 
 impl Bench {
-    pub fn new(config: &SourceConfig, signals: Arc<Signals>) -> Self {
+    pub(crate) fn new(config: &SourceConfig, signals: Arc<Signals>) -> Self {
         let metrics = Metrics::default();
         let source = connect(config, metrics.clone()).expect("a source");
         Self { source, policies: vec![("shop".into(), signals)], metrics, clock: Clock::start() }
     }
 
-    pub fn prometheus(config: PrometheusConfig, signals: Arc<Signals>) -> Self {
+    pub(crate) fn prometheus(config: PrometheusConfig, signals: Arc<Signals>) -> Self {
         Self::new(&SourceConfig::Prometheus(Box::new(config)), signals)
     }
 
-    pub fn add(&mut self, policy: &str, signals: Arc<Signals>) {
+    pub(crate) fn add(&mut self, policy: &str, signals: Arc<Signals>) {
         self.policies.push((policy.into(), signals));
     }
 
-    pub async fn poll_all(&mut self) -> Vec<Result<Traffic, QueryError>> {
+    pub(crate) async fn poll_all(&mut self) -> Vec<Result<Traffic, QueryError>> {
         self.source.poll(&self.policies, &self.clock).await.into_iter().map(|polled| polled.result).collect()
     }
 
-    pub async fn poll(&mut self) -> Result<Traffic, QueryError> {
+    pub(crate) async fn poll(&mut self) -> Result<Traffic, QueryError> {
         self.poll_all().await.remove(0)
     }
 
-    pub async fn ask(&mut self) -> flyball::source::OnlineReport {
+    pub(crate) async fn ask(&mut self) -> flyball::source::OnlineReport {
         let signals = Arc::clone(&self.policies[0].1);
         self.source.ask(&signals, &self.clock).await
     }
 
     /// Polls until the traffic is as wanted, and returns it.
-    pub async fn until(&mut self, what: &str, is_as_wanted: impl Fn(&Traffic) -> bool) -> Traffic {
+    pub(crate) async fn until(&mut self, what: &str, is_as_wanted: impl Fn(&Traffic) -> bool) -> Traffic {
         let start = Instant::now();
         loop {
             let polled = self.poll().await;
@@ -100,6 +100,6 @@ impl Bench {
 }
 
 /// The demand of a service, summed over its operations.
-pub fn demand(traffic: &Traffic, service: &str) -> f64 {
+pub(crate) fn demand(traffic: &Traffic, service: &str) -> f64 {
     traffic.demand.iter().filter(|row| &*row.service == service).map(|row| row.per_second).sum()
 }

@@ -17,7 +17,7 @@ use crate::trial;
 /// From the start of the process to its first answer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     let is_installed = Command::new("prometheus").arg("--version").output().is_ok_and(|o| o.status.success());
     let is_strict = std::env::var_os("FLYBALL_TEST_STRICT").is_some_and(|v| v == "1");
     let reason = if is_installed { "" } else { " (needs `prometheus` in the PATH)" };

@@ -10,7 +10,7 @@ use crate::http::{Reply, Server};
 use crate::policy::{Bench, demand, scrape, signals};
 use crate::trial;
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("scrape::counters_become_rates_and_a_birth_is_seen", rates),
         trial("scrape::a_target_that_is_down_makes_the_poll_partial_and_its_rows_stale", one_down),

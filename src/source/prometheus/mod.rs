@@ -8,6 +8,7 @@
 
 mod answer;
 mod client;
+mod freshness;
 mod policy;
 mod rates;
 mod report;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::client::Client;
+use super::freshness::Freshness;
 use super::signal::{Fetched, Signal, age};
 use crate::sampling::traffic::Traffic;
 use crate::source::error::QueryError;
@@ -26,6 +27,7 @@ pub(super) struct PolicyState {
     received: Signal,
     dropped: Signal,
     targets: Targets,
+    freshness: Freshness,
 }
 
 /// One poll's answers, not decoded yet.
@@ -44,6 +46,7 @@ impl PolicyState {
             received: Signal::new(&signals.received, Grouping::Total, raw_series_max),
             dropped: Signal::new(&signals.dropped, Grouping::Total, raw_series_max),
             targets: Targets::default(),
+            freshness: Freshness::default(),
             signals: Arc::clone(signals),
         }
     }
@@ -96,7 +99,8 @@ impl PolicyState {
         if let Some(error) = demand_error.or(received_error).or(dropped_error) {
             return Err(error);
         }
-        if let Some(age) = known_age.transpose()?.flatten() {
+        if let (Some(answered), false) = (known_age.transpose()?, readings.demand.rows.is_empty()) {
+            let age = self.freshness.age(answered, self.demand.window(), timeline);
             readings.demand.age = Some(readings.demand.age.map_or(age, |own| own.max(age)));
         }
         readings.traffic(self.demand.groups(), timeline)

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::answer::{Answer, QueryResult, decode, labels};
 use super::client::Client;
+use super::freshness::Freshness;
 use super::rates::{Rates, nothing_usable, wrong_type};
 use crate::source::error::QueryError;
 use crate::source::groups::Groups;
@@ -40,6 +41,7 @@ pub(super) struct Signal {
     counted_at: Option<MonoTime>,
     answered_at: Option<MonoTime>,
     first_range: Duration,
+    freshness: Freshness,
 }
 
 #[derive(Debug)]
@@ -61,17 +63,27 @@ pub(super) struct Fetched {
 
 impl Signal {
     pub(super) fn new(query: &Query, grouping: Grouping, raw_series_max: usize) -> Self {
-        let window = match query {
-            Query::Counter(counter) => counter.window,
-            Query::Opaque { window, .. } => *window,
-        };
+        let window = query.window();
         let reading = match query {
             Query::Counter(_) => By::Raw(Tracker::new(grouping.clone(), window, None, raw_series_max)),
             Query::Opaque { .. } => By::Server(Rates::new(grouping.clone(), window)),
         };
         let first_range = window.clamp(FIRST_RANGE.0, FIRST_RANGE.1);
-        let query = query.clone();
-        Self { query, grouping, raw_series_max, reading, counted_at: None, answered_at: None, first_range }
+        Self {
+            query: query.clone(),
+            grouping,
+            raw_series_max,
+            reading,
+            counted_at: None,
+            answered_at: None,
+            first_range,
+            freshness: Freshness::default(),
+        }
+    }
+
+    /// How far back the server's rates look.
+    pub(super) fn window(&self) -> Duration {
+        self.query.window()
     }
 
     /// The groups that the last reading's rows point to.
@@ -149,7 +161,9 @@ impl Signal {
             }
             By::Server(rates) => {
                 let (mut reading, rejected) = rates.read(&answer.result, timeline.source_now_ms)?;
-                reading.age = fetched.freshness.as_ref().map(|body| age(body)).transpose()?.flatten();
+                if let (Some(body), false) = (&fetched.freshness, reading.rows.is_empty()) {
+                    reading.age = Some(self.freshness.age(age(body)?, self.query.window(), timeline));
+                }
                 (Some(reading), rejected)
             }
         };

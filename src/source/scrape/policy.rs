@@ -117,11 +117,7 @@ impl Counters {
 
 impl Counter {
     fn new(query: &Query, grouping: Grouping, interval: Duration) -> Result<Self, QueryError> {
-        let window = match query {
-            Query::Counter(counter) => counter.window,
-            Query::Opaque { window, .. } => *window,
-        };
-        let tracker = Tracker::new(grouping, window, Some(interval), SERIES_MAX);
+        let tracker = Tracker::new(grouping, query.window(), Some(interval), SERIES_MAX);
         Ok(Self { selector: Selector::new(query)?, tracker, key: String::new(), is_full: false })
     }
 
