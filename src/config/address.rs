@@ -41,8 +41,8 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
 /// Fails each listener that cannot be bound beside an earlier one.
 pub(super) fn refuse_conflicts(check: &mut Check<'_>, listeners: &[Listener]) {
     for (i, (key, address)) in listeners.iter().enumerate() {
-        if let Some((other, _)) = listeners[..i].iter().find(|(_, earlier)| conflict(*earlier, *address)) {
-            check.fail(key, format_args!("{other} listens there already"));
+        if let Some((other, taken)) = listeners[..i].iter().find(|(_, earlier)| conflict(*earlier, *address)) {
+            check.fail(key, format_args!("{address} cannot be bound beside {other} ({taken})"));
         }
     }
 }

@@ -39,7 +39,7 @@ impl<'a> Check<'a> {
 
     /// Like [`Check::fail`], without the value: it holds a secret.
     pub fn fail_hidden(&mut self, key: &str, message: impl fmt::Display) {
-        self.errors.push(Problem::hidden(self.root.place_of(key).clone(), key, message.to_string()));
+        self.errors.push(Problem::without_line(self.root.place_of(key).clone(), key, message.to_string()));
     }
 
     /// The key may be a mistake.
@@ -140,7 +140,12 @@ impl<'a> Check<'a> {
     }
 
     fn problem(&self, key: &str, message: impl fmt::Display) -> Problem {
-        let value = self.root.at(key).and_then(Node::text).map_or_else(String::new, |text| format!("{text:?}: "));
-        Problem::new(self.root.place_of(key).clone(), key, format!("{value}{message}"))
+        let place = self.root.place_of(key).clone();
+        let Some(node) = self.root.at(key) else {
+            let is_anywhere = place == self.root.place;
+            return Problem { shows_line: !is_anywhere, ..Problem::new(place, key, message.to_string()) };
+        };
+        let value = node.text().map_or_else(String::new, |text| format!("{text:?}: "));
+        Problem::new(place, key, format!("{value}{message}"))
     }
 }

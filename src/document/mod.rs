@@ -7,6 +7,7 @@
 //! ([`check`]).
 
 pub mod check;
+mod misfit;
 pub mod problem;
 pub mod read;
 pub mod values;

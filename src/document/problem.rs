@@ -16,8 +16,8 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, the value included, and what is allowed.
     pub message: String,
-    /// The line holds a secret: no snippet.
-    pub is_hidden: bool,
+    /// Whether the line may be shown and helps: not if it holds a secret, or is only the nearest one to a missing key.
+    pub shows_line: bool,
 }
 
 /// Every problem of one load, in the order of the files and their lines; never empty as an error.
@@ -27,12 +27,12 @@ pub struct Problems(pub Vec<Problem>);
 impl Problem {
     /// A problem at `place`.
     pub fn new(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place, key: key.into(), message: message.into(), is_hidden: false }
+        Self { place, key: key.into(), message: message.into(), shows_line: true }
     }
 
-    /// A problem whose line must not be shown, because it holds a secret.
-    pub fn hidden(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { is_hidden: true, ..Self::new(place, key, message) }
+    /// A problem whose line is not shown.
+    pub fn without_line(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { shows_line: false, ..Self::new(place, key, message) }
     }
 
     /// The problem on one line, without its snippet.
@@ -45,13 +45,13 @@ impl Problem {
     /// `  7 | probability: {min: 2}` and a caret under the column; empty without a file.
     fn snippet(&self) -> String {
         let Place::File { file, line, column } = &self.place else { return String::new() };
-        if self.is_hidden {
+        if !self.shows_line {
             return String::new();
         }
         let Some(text) = file.text.lines().nth(line - 1).filter(|text| !text.trim().is_empty()) else {
             return String::new();
         };
-        let skipped = column.saturating_sub(SNIPPET_WIDTH_MAX / 2 * 2 - 20).min(column - 1);
+        let skipped = column.saturating_sub(SNIPPET_WIDTH_MAX * 4 / 5);
         let shown: String = text.chars().skip(skipped).take(SNIPPET_WIDTH_MAX).map(printable).collect();
         let caret = " ".repeat(column - 1 - skipped);
         let gutter = line.to_string();

@@ -4,13 +4,12 @@
 //! at, what is there is taken out, and the next pass meets the next error. Raw shapes have only optional keys, hence
 //! what was taken out does not cause a second error. A pass is linear; the number of passes is bounded.
 
-use std::fmt;
-
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
+use super::misfit::{Misfit, Step, join};
 use super::problem::Problem;
-use super::{Entry, Node, Place, Scalar, Value};
+use super::{Entry, Node, Scalar, Value};
 
 /// Most misfits that one file reports.
 const PROBLEMS_MAX: usize = 50;
@@ -37,10 +36,6 @@ pub fn read<T: DeserializeOwned + Default>(root: &Node) -> (T, Vec<Problem>) {
         }
     }
     (T::default(), problems)
-}
-
-fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 /// Takes out what is at `path`: the innermost step is first. An item of a list becomes null, so that the items after it
@@ -70,122 +65,6 @@ fn remove(tree: &mut Node, path: &[Step]) -> bool {
         _ => return false,
     }
     true
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Step {
-    Key(String),
-    Index(usize),
-}
-
-/// Why a node does not fit, and where: the path grows from the leaf outwards.
-#[derive(Debug)]
-struct Misfit {
-    path: Vec<Step>,
-    place: Place,
-    message: String,
-    missing: Option<&'static str>,
-    is_placed: bool,
-}
-
-impl Misfit {
-    fn new(message: String) -> Self {
-        Self { path: Vec::new(), place: Place::Nowhere, message, missing: None, is_placed: false }
-    }
-
-    /// The node itself does not fit: names its value.
-    fn on(mut self, node: &Node) -> Self {
-        if !self.is_placed {
-            self.is_placed = true;
-            self.place = node.place.clone();
-            if let Some(text) = node.text().filter(|_| self.missing.is_none()) {
-                self.message = format!("{text:?}: {}", self.message);
-            }
-        }
-        self
-    }
-
-    /// The key of `entry` is not one of the shape's.
-    fn on_key(mut self, entry: &Entry) -> Self {
-        self.is_placed = true;
-        self.place = entry.key_place.clone();
-        self.path = vec![Step::Key(entry.key.clone())];
-        self
-    }
-
-    fn under(mut self, step: Step) -> Self {
-        self.path.push(step);
-        self
-    }
-
-    fn key(&self) -> String {
-        let mut key = String::new();
-        for step in self.path.iter().rev() {
-            match step {
-                Step::Key(name) => key = join(&key, name),
-                Step::Index(index) => key.push_str(&format!("[{index}]")),
-            }
-        }
-        key
-    }
-}
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Misfit {}
-
-impl de::Error for Misfit {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
-    }
-
-    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("expected {}", plain(&expected.to_string())))
-    }
-
-    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("expected {}", plain(&expected.to_string())))
-    }
-
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("expected one of: {}", expected.join(", ")))
-    }
-
-    fn unknown_field(name: &str, expected: &'static [&'static str]) -> Self {
-        let near = expected.iter().filter(|known| is_near(name, known)).map(|known| format!("did you mean {known}? "));
-        Self::new(format!("unknown key; {}known here: {}", near.collect::<String>(), expected.join(", ")))
-    }
-
-    fn missing_field(name: &'static str) -> Self {
-        Self { missing: Some(name), ..Self::new(format!("the key {name} is missing")) }
-    }
-}
-
-/// serde's words for types, in the user's.
-fn plain(expected: &str) -> &str {
-    match expected {
-        "f64" => "a number",
-        "u32" | "u64" | "usize" => "a whole number, not negative",
-        "a boolean" => "true or false",
-        "a map" => "keys with values",
-        "a sequence" => "a list",
-        _ if expected.starts_with("struct ") => "keys with values",
-        _ => expected,
-    }
-}
-
-/// Whether one letter was added, left out, changed, or swapped with its neighbour.
-fn is_near(written: &str, known: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (written.chars().collect(), known.chars().collect());
-    let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let (a, b) = (&a[start..], &b[start..]);
-    let end = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
-    let (a, b) = (&a[..a.len() - end], &b[..b.len() - end]);
-    matches!((a, b), ([], []) | ([_], [] | [_]) | ([], [_])) || matches!((a, b), ([w, x], [y, z]) if w == z && x == y)
 }
 
 #[derive(Clone, Copy)]
@@ -237,10 +116,24 @@ fn visit_scalar<'de, V: Visitor<'de>>(text: &str, scalar: Scalar, visitor: V) ->
     }
 }
 
-macro_rules! numbers {
+/// A number with an exponent or a fraction of zero is whole: Helm writes 33554432 as 3.3554432e+07.
+fn whole(scalar: Scalar) -> Scalar {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
+    match scalar {
+        Scalar::Float(value) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => Scalar::Integer(value as i128),
+        other => other,
+    }
+}
+
+macro_rules! whole_numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-            self.visit_as(untyped_number, visitor)
+            match &self.0.value {
+                Value::Scalar(text, scalar @ Scalar::Float(_)) => {
+                    visit_scalar(text, whole(*scalar), visitor).map_err(|misfit| misfit.on(self.0))
+                }
+                _ => self.visit_as(|text| untyped_number(text).map(whole), visitor),
+            }
         }
     )*};
 }
@@ -252,9 +145,17 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         self.visit(visitor)
     }
 
-    numbers! {
+    whole_numbers! {
         deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16
-        deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
+        deserialize_u32 deserialize_u64 deserialize_u128
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        self.visit_as(untyped_number, visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+        self.visit_as(untyped_number, visitor)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
@@ -354,7 +255,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::document::{SourceFile, yaml};
+    use crate::document::{Place, SourceFile, yaml};
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -455,22 +356,15 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_problems_is_bounded() {
-        let text: String = (0..1000).map(|i| format!("k{i}: 1\n")).collect();
-        assert_eq!(read::<Shape>(&tree(&text)).1.len(), PROBLEMS_MAX);
+    fn a_whole_number_may_be_written_with_an_exponent() {
+        for (text, expected) in [("3.3554432e+07", Some(33_554_432)), ("5.0", Some(5)), ("5.5", None), ("1e30", None)] {
+            assert_eq!(read::<Shape>(&tree(&format!("count: {text}"))).0.count, expected, "{text}");
+        }
     }
 
     #[test]
-    fn near_keys_are_suggested() {
-        for (written, known, expected) in [
-            ("cuont", "count", true),
-            ("coun", "count", true),
-            ("countt", "count", true),
-            ("xount", "count", true),
-            ("amount", "count", false),
-            ("w", "weight", false),
-        ] {
-            assert_eq!(is_near(written, known), expected, "{written} {known}");
-        }
+    fn the_number_of_problems_is_bounded() {
+        let text: String = (0..1000).map(|i| format!("k{i}: 1\n")).collect();
+        assert_eq!(read::<Shape>(&tree(&text)).1.len(), PROBLEMS_MAX);
     }
 }

@@ -61,7 +61,7 @@ fn of_path(path: &Path, message: String) -> Problem {
 }
 
 fn paths(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let unreadable = |error: std::io::Error| format!("the policy folder cannot be read: {error}");
+    let unreadable = |error: std::io::Error| format!("the policy folder (key `policies`) cannot be read: {error}");
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
