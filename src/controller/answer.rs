@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use serde::Serialize;
 
-use crate::proto::jaeger;
+use crate::proto::{flyball_v1, jaeger};
 use crate::sampling::probability::Probability;
 use crate::sampling::traffic::Name;
 
@@ -36,6 +36,9 @@ pub struct Answer {
     pub json: Bytes,
     /// The gRPC message with its five-byte frame header, uncompressed.
     pub grpc_frame: Bytes,
+    /// The push stream's message without its first field, the generation, which is the snapshot's at the time of
+    /// sending: a service that becomes a stranger falls back to an older answer, and must still be obeyed.
+    pub stream_tail: Bytes,
 }
 
 impl Strategy {
@@ -48,7 +51,8 @@ impl Strategy {
     pub fn into_answer(self, generation: u64) -> Answer {
         let json = Bytes::from(serde_json::to_vec(&JsonAnswer::of(&self)).expect("plain structs become JSON"));
         let grpc_frame = frame(&protobuf(&self));
-        Answer { generation, strategy: self, json, grpc_frame }
+        let stream_tail = Bytes::from(pushed(&self).encode_to_vec());
+        Answer { generation, strategy: self, json, grpc_frame, stream_tail }
     }
 }
 
@@ -71,7 +75,18 @@ fn protobuf(strategy: &Strategy) -> jaeger::SamplingStrategyResponse {
     }
 }
 
-fn frame(message: &impl Message) -> Bytes {
+fn pushed(strategy: &Strategy) -> flyball_v1::Strategy {
+    let operation =
+        |(name, p): &(Name, Probability)| flyball_v1::Operation { name: name.to_string(), probability: p.get() };
+    flyball_v1::Strategy {
+        generation: 0, // proto3 leaves a zero out
+        probability: strategy.probability.get(),
+        operations: strategy.operations.iter().map(operation).collect(),
+    }
+}
+
+/// `message` behind the five bytes that gRPC puts before each, uncompressed.
+pub(crate) fn frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(5 + length);
     frame.put_u8(0); // not compressed

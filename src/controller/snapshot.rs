@@ -66,6 +66,19 @@ impl Snapshot {
         self.services.get(service).unwrap_or_else(|| self.stranger(service))
     }
 
+    /// The answer for a service that a policy decided on by name.
+    pub fn known(&self, service: &str) -> Option<&Arc<Answer>> {
+        self.services.get(service)
+    }
+
+    /// The same snapshot, with these services known: for tests and benches of what reads a snapshot.
+    #[doc(hidden)]
+    pub fn with_answers(mut self, strategies: impl IntoIterator<Item = (Name, Strategy)>) -> Self {
+        let answers = strategies.into_iter().map(|(name, s)| (name, Arc::new(s.into_answer(self.generation))));
+        self.services.extend(answers);
+        self
+    }
+
     /// Whether a policy decided on this service by name.
     pub fn knows(&self, service: &str) -> bool {
         self.services.contains_key(service)

@@ -1,0 +1,183 @@
+//! Clients that cost as little as possible: requests are written as ready bytes, answers are counted and not decoded.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+
+use crate::servers::{SERVICES, name};
+
+/// Connections at a time.
+const CONNECTIONS: usize = 16;
+
+/// Requests in flight on one gRPC connection.
+const STREAMS: usize = 16;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+const FRAME_HEAD_BYTES: usize = 9;
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+
+/// What the clients speak.
+#[derive(Clone, Copy)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1 with connections kept, one request at a time on each.
+    Http,
+    /// gRPC over HTTP/2, several streams on each connection.
+    Grpc,
+}
+
+/// One stretch of load.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+    pub(crate) length: Duration,
+}
+
+/// How much was answered.
+pub(crate) struct Done {
+    pub(crate) requests: u64,
+    pub(crate) took: Duration,
+}
+
+impl Load {
+    /// Runs it on this thread.
+    pub(crate) fn run(self) -> Done {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let start = Instant::now();
+            let clients: Vec<_> = (0..CONNECTIONS).map(|i| tokio::spawn(self.client(i, start + self.length))).collect();
+            let mut requests = 0;
+            for client in clients {
+                requests += client.await.expect("a client does not panic");
+            }
+            Done { requests, took: start.elapsed() }
+        })
+    }
+
+    async fn client(self, first: usize, end: Instant) -> u64 {
+        let stream = TcpStream::connect(self.address).await.expect("the server listens");
+        stream.set_nodelay(true).expect("a socket option");
+        match self.protocol {
+            Protocol::Http => http(stream, first, end).await,
+            Protocol::Grpc => grpc(stream, first, end).await,
+        }
+    }
+}
+
+async fn http(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
+    let ask = |i: usize| format!("GET /sampling?service={} HTTP/1.1\r\nhost: localhost\r\n\r\n", name(i % SERVICES));
+    let requests: Vec<Vec<u8>> = (0..SERVICES).map(|i| ask(first + i).into_bytes()).collect();
+    let mut answer = vec![0; 64 * 1024];
+    let mut answered = 0;
+    let mut answer_bytes = None;
+    while Instant::now() < end {
+        stream.write_all(&requests[answered % SERVICES]).await.expect("written");
+        let mut read = 0;
+        while answer_bytes.is_none_or(|all| read < all) {
+            read += stream.read(&mut answer[read..]).await.expect("answered");
+            answer_bytes = answer_bytes.or_else(|| length(&answer[..read]));
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "every answer is 200");
+        answered += 1;
+    }
+    answered as u64
+}
+
+/// Bytes of a whole answer, once its head is there. All answers are equally long.
+fn length(answer: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(answer).expect("ASCII");
+    let head = text.find("\r\n\r\n")? + 4;
+    let (_, rest) = text[..head].split_once("content-length: ").expect("a length");
+    let body: usize = rest.split("\r\n").next().and_then(|n| n.parse().ok()).expect("a number");
+    Some(head + body)
+}
+
+async fn grpc(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    frame(&mut out, SETTINGS, 0, 0, &[&[0, 4], &WINDOW_MAX.to_be_bytes()[..]].concat());
+    frame(&mut out, WINDOW_UPDATE, 0, 0, &(WINDOW_MAX - 65_535).to_be_bytes());
+    let head = request_head();
+    let (mut next, mut answered, mut in_flight) = (0_usize, 0, 0);
+    let (mut input, mut filled) = (vec![0; 256 * 1024], 0);
+    loop {
+        while in_flight < STREAMS && Instant::now() < end {
+            request(&mut out, &head, next, first + next);
+            (next, in_flight) = (next + 1, in_flight + 1);
+        }
+        if in_flight == 0 {
+            return answered;
+        }
+        stream.write_all(&out).await.expect("written");
+        out.clear();
+        let read = stream.read(&mut input[filled..]).await.expect("answered");
+        assert!(read > 0, "the server keeps the connection");
+        filled += read;
+        let (used, ended) = take_frames(&input[..filled], &mut out);
+        input.copy_within(used..filled, 0);
+        filled -= used;
+        answered += ended as u64;
+        in_flight -= ended;
+    }
+}
+
+/// Bytes of whole frames, and streams that ended in them; acknowledges what must be.
+fn take_frames(input: &[u8], out: &mut Vec<u8>) -> (usize, usize) {
+    let (mut used, mut ended) = (0, 0);
+    while let Some(head) = input.get(used..used + FRAME_HEAD_BYTES) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some(payload) = input.get(used + FRAME_HEAD_BYTES..used + FRAME_HEAD_BYTES + length) else { break };
+        match (head[3], head[4]) {
+            (HEADERS | DATA, flags) if flags & END_STREAM != 0 => ended += 1,
+            (SETTINGS, 0) => frame(out, SETTINGS, ACK, 0, &[]),
+            (PING, 0) => frame(out, PING, ACK, 0, payload),
+            (GOAWAY, _) => panic!("the server refuses: {payload:?}"),
+            _ => {}
+        }
+        used += FRAME_HEAD_BYTES + length;
+    }
+    (used, ended)
+}
+
+fn request(out: &mut Vec<u8>, head: &[u8], nth: usize, service: usize) {
+    let stream = u32::try_from(2 * nth + 1).expect("few enough requests");
+    frame(out, HEADERS, END_HEADERS, stream, head);
+    let name = name(service % SERVICES);
+    let length = u8::try_from(name.len()).expect("a short name");
+    let message = [&[0, 0, 0, 0, length + 2, 0x0a, length], name.as_bytes()].concat();
+    frame(out, DATA, END_STREAM, stream, &message);
+}
+
+/// An HPACK block (RFC 7541) of indexed fields and literals that touch no dynamic table.
+fn request_head() -> Vec<u8> {
+    let mut head = vec![0x83, 0x86]; // :method POST, :scheme http
+    literal(&mut head, &[0x04], "/jaeger.api_v2.SamplingManager/GetSamplingStrategy");
+    literal(&mut head, &[0x01], "localhost");
+    literal(&mut head, &[0x0f, 0x10], "application/grpc");
+    literal(&mut head, b"\x00\x02te", "trailers");
+    head
+}
+
+fn literal(head: &mut Vec<u8>, name: &[u8], value: &str) {
+    head.extend_from_slice(name);
+    head.push(u8::try_from(value.len()).expect("a short value"));
+    head.extend_from_slice(value.as_bytes());
+}
+
+fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    let length = u32::try_from(payload.len()).expect("a short payload");
+    out.extend_from_slice(&length.to_be_bytes()[1..]);
+    out.extend_from_slice(&[kind, flags]);
+    out.extend_from_slice(&stream.to_be_bytes());
+    out.extend_from_slice(payload);
+}

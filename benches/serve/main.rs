@@ -1,0 +1,68 @@
+//! What does Flyball's answer cost beside the least that its libraries can do?
+//!
+//! HTTP is measured against bare hyper returning the same bytes, gRPC against bare tonic returning an equal message,
+//! in one run, in turns. Each server has one thread of its own and the clients another; the clients speak just enough of
+//! the protocol to keep the server busy, so that the server is what is measured. Connections and requests in flight are
+//! bounded.
+//!
+//! Budget: requests/s of ours / bare >= 0.9 over HTTP and >= 1.0 over gRPC (medians of the rounds).
+//!
+//! Run: `cargo bench --bench serve` (about 30 s).
+
+mod load;
+mod servers;
+
+use std::time::Duration;
+
+use self::load::{Load, Protocol};
+use self::servers::Running;
+
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(900);
+
+fn main() {
+    println!(
+        "{:<6} {:>12} {:>12} {:>7}   {:>9} {:>9} {:>7}",
+        "", "ours/s", "bare/s", "ratio", "ours µs", "bare µs", "ratio"
+    );
+    compare("http", Protocol::Http, &servers::flyball(), &servers::bare_hyper(), 0.9);
+    compare("grpc", Protocol::Grpc, &servers::flyball(), &servers::bare_tonic(), 1.0);
+    println!(
+        "\n/s: requests answered a second; µs: processor time of the server a request; medians of {ROUNDS} rounds"
+    );
+}
+
+fn compare(name: &str, protocol: Protocol, ours: &Running, bare: &Running, budget: f64) {
+    let [mut rates, mut costs] = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        let (ours, bare) = (measure(protocol, ours), measure(protocol, bare));
+        if round > 0 {
+            rates.push([ours.0, bare.0, ours.0 / bare.0]);
+            costs.push([ours.1, bare.1, bare.1 / ours.1]);
+        }
+    }
+    let ([ours, bare, ratio], [our_cost, bare_cost, cost_ratio]) = (medians(&rates), medians(&costs));
+    println!("{name:<6} {ours:>12.0} {bare:>12.0} {ratio:>7.3}   {our_cost:>9.2} {bare_cost:>9.2} {cost_ratio:>7.3}");
+    let verdict = if ratio >= budget { "within" } else { "MISSES" };
+    println!("       {verdict} the budget of {budget}");
+}
+
+/// Requests/s, and the server's microseconds a request.
+fn measure(protocol: Protocol, server: &Running) -> (f64, f64) {
+    let address = match protocol {
+        Protocol::Http => server.http,
+        Protocol::Grpc => server.grpc,
+    };
+    let before = server.cpu();
+    let done = Load { protocol, address, length: ROUND }.run();
+    let spent = server.cpu() - before;
+    (done.requests as f64 / done.took.as_secs_f64(), spent.as_secs_f64() * 1e6 / done.requests as f64)
+}
+
+fn medians(rows: &[[f64; 3]]) -> [f64; 3] {
+    [0, 1, 2].map(|column| {
+        let mut values: Vec<f64> = rows.iter().map(|row| row[column]).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
+}

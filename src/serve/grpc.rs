@@ -1,0 +1,173 @@
+//! gRPC on every gRPC address: the sampling protocol and the push stream by hand, the rest through tonic.
+//!
+//! The answers are ready as framed bytes, so decoding into a generated type and encoding it again for each request
+//! would be most of the work. What is left is small: read one message, give out bytes, end with `grpc-status`. Health
+//! (and `UNIMPLEMENTED` for what nobody knows) is not on the hot path and stays tonic's.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower::ServiceExt;
+
+use super::counts::Open;
+use super::desk::Desk;
+use super::message::{self, Refusal};
+use super::reply::{self, Content, Reply};
+use super::stream::Watch;
+use super::{DRAIN_MAX, report};
+use crate::controller::answer;
+use crate::proto::flyball_v1::WatchRequest;
+use crate::proto::jaeger::SamplingStrategyParameters;
+
+/// Largest request message: a service name and room for fields that this server does not know.
+const REQUEST_MAX_BYTES: usize = 4 * 1024;
+
+/// Largest head of a request, decompressed.
+const HEAD_MAX_BYTES: u32 = 16 * 1024;
+
+/// What a peer may send on one stream, and on one connection, before it is read.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Bytes that wait for a peer that does not read, for each stream: small, so that it then reads the newest strategy.
+const SEND_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Streams that a peer may reset before we looked at them, and that we may reset, before its connection is ended.
+const RESETS_MAX: usize = 64;
+
+/// A peer that is gone without a word is noticed after this plus [`PING_TIMEOUT`].
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection must make its first request within this time, its preface included.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
+
+/// A connection without a request for this long, and without an open stream, is told to leave: longer than the slowest
+/// poller's five minutes.
+const IDLE_MAX: Duration = Duration::from_secs(330);
+
+/// What all gRPC connections share.
+pub(super) struct Grpc {
+    desk: Arc<Desk>,
+    routes: Routes,
+}
+
+/// Counts a connection's requests; each open one holds a clone, so that the number of clones tells how many are open.
+type Requests = Arc<AtomicU64>;
+
+impl Grpc {
+    pub(super) fn new(desk: Arc<Desk>, health: HealthReporter) -> Self {
+        let health = HealthServer::new(HealthService::from_health_reporter(health));
+        Self { desk, routes: Routes::new(health.max_decoding_message_size(REQUEST_MAX_BYTES)).prepare() }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        open: Requests,
+    ) -> Result<Response<Reply>, Infallible> {
+        Ok(match self.route(request).await {
+            Ok(response) => response.map(|content| Reply::new(content, open)),
+            Err(refusal) => {
+                self.desk.grpc.invalid.inc();
+                reply::refused(&Status::from(&refusal)).map(|content| Reply::new(content, open))
+            }
+        })
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
+        let desk = &self.desk;
+        match request.uri().path() {
+            "/jaeger.api_v2.SamplingManager/GetSamplingStrategy" => {
+                let asked: SamplingStrategyParameters = message::read(request, REQUEST_MAX_BYTES).await?;
+                Ok(reply::one(desk.answer(&desk.grpc, &asked.service_name, |answer| &answer.grpc_frame)))
+            }
+            "/flyball.v1.Sampling/Watch" => {
+                let asked: WatchRequest = message::read(request, REQUEST_MAX_BYTES).await?;
+                Ok(reply::ok(Content::Watch(Box::new(Watch::open(desk, asked)?))))
+            }
+            "/flyball.v1.Sampling/Report" => {
+                let told = message::read(request, report::REPORT_MAX_BYTES).await?;
+                Ok(reply::one(answer::frame(&report::take(desk, told)?)))
+            }
+            _ => {
+                let answered = message::in_time(self.routes.clone().oneshot(request)).await?;
+                Ok(answered.unwrap_or_else(|never| match never {}).map(Content::Tonic))
+            }
+        }
+    }
+}
+
+/// Answers one connection until it closes, idles too long, stops answering pings, or the server drains.
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, grpc: Arc<Grpc>) {
+    let _open = Open::on(&grpc.desk.grpc.connections);
+    let requests = Requests::default();
+    let service = service_fn(|request| {
+        requests.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&grpc).answer(request, Arc::clone(&requests))
+    });
+    let connection = builder(&grpc.desk).serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = leave(&grpc.desk, &requests) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a gRPC connection ended early");
+    }
+}
+
+fn builder(desk: &Desk) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(desk.streams_per_connection_max)
+        .max_header_list_size(HEAD_MAX_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX);
+    builder
+}
+
+/// Returns when the connection is to end: the server drains, or nobody uses it.
+async fn leave(desk: &Desk, requests: &Requests) {
+    tokio::select! {
+        () = desk.drain.cancelled() => {}
+        () = idle(requests) => {}
+    }
+}
+
+async fn idle(requests: &Requests) {
+    let mut before = 0;
+    sleep(FIRST_REQUEST_MAX).await;
+    loop {
+        let now = requests.load(Ordering::Relaxed);
+        if now == before && Arc::strong_count(requests) == 1 {
+            return;
+        }
+        before = now;
+        sleep(IDLE_MAX).await;
+    }
+}

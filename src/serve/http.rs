@@ -1,0 +1,122 @@
+//! Jaeger remote sampling over HTTP/1.1.
+//!
+//! Clients disagree on the path: some append `/sampling` to whatever they were given, and what people configure ends
+//! with it or with a slash, or not. Any of these is answered. The query is read as Go's `url.Query` does it (Jaeger's
+//! own server): `+` is a space, pairs are split at `&` only. Beyond that, raw characters and stray `%` are taken as they
+//! are, because the JavaScript client does not encode the name. Bytes that are not UTF-8 make a stranger's name.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use ::http::{HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use super::DRAIN_MAX;
+use super::counts::Open;
+use super::desk::Desk;
+
+/// Time for a request's head to arrive, and for which a kept connection may be idle. Pollers come once a minute or less
+/// often: a new connection then is cheaper than a slot held between.
+const HEAD_MAX: Duration = Duration::from_secs(20);
+
+/// Largest head of a request. A service name of 256 bytes takes 768 with every byte encoded.
+const HEAD_MAX_BYTES: usize = 16 * 1024;
+
+const USAGE: &str = "not found: ask for /sampling?service=NAME\n";
+const SERVICE_ONCE: &str = "'service' parameter must be provided once";
+
+/// Answers one connection until it closes, idles too long, or the server drains.
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, desk: Arc<Desk>) {
+    let _open = Open::on(&desk.http.connections);
+    let service = service_fn(|request| ready(Ok::<_, Infallible>(respond(&desk, &request))));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = desk.drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// A request's body is never read: hyper closes the connection behind one that does not end at once.
+fn respond(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut response = if !is_sampling(request.uri().path()) {
+        text(StatusCode::NOT_FOUND, USAGE)
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response
+    } else {
+        strategy(desk, request.uri().query().unwrap_or_default())
+    };
+    if desk.is_full() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn strategy(desk: &Desk, query: &str) -> Response<Full<Bytes>> {
+    let mut services = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "service");
+    let (Some((_, service)), None) = (services.next(), services.next()) else {
+        desk.http.invalid.inc();
+        return text(StatusCode::BAD_REQUEST, SERVICE_ONCE);
+    };
+    let mut response = Response::new(Full::new(desk.answer(&desk.http, &service, |answer| &answer.json)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// `/`, `/sampling`, `/api/sampling`, each with one more `/sampling` and with stray slashes.
+fn is_sampling(path: &str) -> bool {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty()).peekable();
+    let is_api = segments.next_if_eq(&"api").is_some();
+    let mut times = 0;
+    segments.all(|segment| {
+        times += 1;
+        segment == "sampling"
+    }) && (usize::from(is_api)..=2).contains(&times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_that_a_client_makes_of_our_address_is_answered() {
+        for path in ["/", "/sampling", "/sampling/", "//sampling", "/api/sampling", "/api/sampling/sampling/"] {
+            assert!(is_sampling(path), "{path}");
+        }
+        for path in ["/api", "/sampling/x", "/samplings", "/x/sampling", "/sampling/sampling/sampling", "*"] {
+            assert!(!is_sampling(path), "{path}");
+        }
+    }
+}
