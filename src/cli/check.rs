@@ -22,6 +22,9 @@ pub(super) struct CheckArgs {
     /// The configuration file. Default: flyball.yaml in the working folder, if it is there.
     #[arg(long, env = "FLYBALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Ask the source each query once, and say what came of it. Ends with 1 where a query fails.
+    #[arg(long)]
+    online: bool,
 }
 
 /// Runs the command.
@@ -38,7 +41,8 @@ pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
         text += &signals(&policy.signals, kind);
     }
     text += &warnings(config.warnings.iter().chain(&policies.warnings));
-    super::print(&text)
+    super::print(&text)?;
+    if arguments.online { super::online::ask(&config.config.source, &policies.set) } else { Ok(()) }
 }
 
 fn settings(loaded: &config::load::Loaded) -> String {

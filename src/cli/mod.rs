@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod online;
 mod run;
 mod schema;
 

@@ -4,7 +4,6 @@
 pub mod folder;
 pub mod load;
 mod overlap;
-mod query;
 pub mod raw;
 mod services;
 mod signals;

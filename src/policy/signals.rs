@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SourceKind;
-use super::query::{check_selector, recognise};
 use super::raw::{RawDemand, RawFreshness, RawReceived, RawSignal, RawSignals, RawUnit};
 use crate::document::check::Check;
 use crate::document::values::DurationText;
+use crate::source::promql::recognise;
 use crate::source::{Counter, DemandSignal, MatchOp, Matcher, Query, Signals, Unit};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -159,7 +159,7 @@ fn query(key: &str, promql: &str, source: SourceKind, check: &mut Check<'_>) -> 
     }
     match recognise(promql) {
         Err(error) => {
-            check.fail(key, format_args!("not PromQL: {error}"));
+            check.fail(key, error);
             None
         }
         Ok(Query::Opaque { .. }) if source == SourceKind::Scrape => {
@@ -188,11 +188,19 @@ fn counter(key: &str, counter: Counter, check: &mut Check<'_>) -> Option<Query> 
         check.fail(&format!("{key}.match"), message);
         return None;
     }
-    if let Err(error) = check_selector(&counter.metric, &counter.matchers) {
+    if let Err(error) = check_matchers(&counter) {
         check.fail(&format!("{key}.match"), error);
         return None;
     }
     Some(Query::Counter(counter))
+}
+
+/// Regexes must compile here too: a source without a server compares by itself.
+fn check_matchers(counter: &Counter) -> Result<(), String> {
+    for matcher in &counter.matchers {
+        matcher.compile().map_err(|error| error.to_string())?;
+    }
+    recognise(&counter.selector()).map(|_| ()).map_err(|error| error.message)
 }
 
 /// `shop`, `=shop`, `!=shop`, `=~shop|cart`, `!~test.*`.
@@ -215,7 +223,7 @@ fn freshness(raw: RawFreshness, source: SourceKind, check: &mut Check<'_>) -> Op
     match recognise(&promql) {
         Ok(_) => Some(promql),
         Err(error) => {
-            check.fail(KEY, format_args!("not PromQL: {error}"));
+            check.fail(KEY, error);
             None
         }
     }
