@@ -1,11 +1,14 @@
 //! Clients that cost as little as possible: requests are written as ready bytes, answers are counted and not decoded.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::servers::{SERVICES, name};
 
@@ -50,6 +53,28 @@ pub(crate) struct Done {
     pub(crate) took: Duration,
 }
 
+/// Time for `connections` new connections, one request each, at most `in_flight` waiting at a time.
+pub(crate) fn burst(address: SocketAddr, connections: usize, in_flight: usize) -> Duration {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (start, room) = (Instant::now(), Arc::new(Semaphore::new(in_flight)));
+        let mut asking = JoinSet::new();
+        for i in 0..connections {
+            let slot = Arc::clone(&room).acquire_owned().await.expect("never closed");
+            asking.spawn(async move {
+                let mut stream = TcpStream::connect(address).await.expect("the server listens");
+                stream.write_all(&http_request(i)).await.expect("written");
+                let mut head = [0; 12];
+                stream.read_exact(&mut head).await.expect("answered");
+                assert_eq!(&head, b"HTTP/1.1 200");
+                drop(slot);
+            });
+        }
+        asking.join_all().await;
+        start.elapsed()
+    })
+}
+
 impl Load {
     /// Runs it on this thread.
     pub(crate) fn run(self) -> Done {
@@ -76,8 +101,7 @@ impl Load {
 }
 
 async fn http(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
-    let ask = |i: usize| format!("GET /sampling?service={} HTTP/1.1\r\nhost: localhost\r\n\r\n", name(i % SERVICES));
-    let requests: Vec<Vec<u8>> = (0..SERVICES).map(|i| ask(first + i).into_bytes()).collect();
+    let requests: Vec<Vec<u8>> = (first..first + SERVICES).map(http_request).collect();
     let mut answer = vec![0; 64 * 1024];
     let mut answered = 0;
     let mut answer_bytes = None;
@@ -92,6 +116,10 @@ async fn http(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
         answered += 1;
     }
     answered as u64
+}
+
+fn http_request(i: usize) -> Vec<u8> {
+    format!("GET /sampling?service={} HTTP/1.1\r\nhost: localhost\r\n\r\n", name(i % SERVICES)).into_bytes()
 }
 
 /// Bytes of a whole answer, once its head is there. All answers are equally long.

@@ -64,7 +64,8 @@ pub(crate) fn flyball() -> Running {
         let answers = (0..SERVICES).map(|i| (name(i).into(), strategy()));
         let published = Arc::new(Published::new(snapshot.with_answers(answers)));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = ServeConfig { http: any, grpc: vec![any], connections_max: 1000, streams_per_connection_max: 128 };
+        let config =
+            ServeConfig { http: any, grpc: vec![any], connections_max: 10_000, streams_per_connection_max: 128 };
         let (usage, _) = mpsc::channel(1);
         let server = Server::bind(&config, published, Metrics::default(), usage).expect("free ports");
         let addresses = server.local_addrs();

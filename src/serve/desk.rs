@@ -64,4 +64,14 @@ impl Desk {
     pub(super) fn is_full(&self) -> bool {
         self.slots.available_permits() == 0
     }
+
+    /// Nothing published, nobody connected.
+    #[cfg(test)]
+    pub(super) fn for_test() -> Arc<Self> {
+        use crate::controller::snapshot::Snapshot;
+        use crate::time::WallTime;
+        let published = Arc::new(Published::new(Snapshot::empty(1, WallTime::from_unix_ms(1))));
+        let (usage, _) = mpsc::channel(1);
+        Arc::new(Self::new(published, &Metrics::default(), usage, Arc::new(Semaphore::new(2)), 10))
+    }
 }

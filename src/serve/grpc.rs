@@ -171,3 +171,39 @@ async fn idle(requests: &Requests) {
         sleep(IDLE_MAX).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// Seconds that a connection lives whose client sends `bytes` and then reads without ever answering.
+    async fn seconds_served(bytes: &[u8]) -> u64 {
+        let (client, server) = duplex(64 * 1024);
+        let (mut output, mut input) = split(client);
+        input.write_all(bytes).await.expect("room");
+        tokio::spawn(async move { while output.read_u8().await.is_ok() {} });
+        let start = Instant::now();
+        serve(server, Arc::new(Grpc::new(Desk::for_test(), HealthReporter::new()))).await;
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_gives_its_slot_back() {
+        let limit = (FIRST_REQUEST_MAX + DRAIN_MAX).as_secs();
+        for bytes in [&b""[..], b"PRI * HTT", PREFACE] {
+            assert!(seconds_served(bytes).await <= limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_no_ping_is_cut_even_with_a_request_open() {
+        // HEADERS of stream 1 without END_STREAM: POST, http, path "/".
+        let open = [PREFACE, b"\0\0\x03\x01\x04\0\0\0\x01\x83\x86\x84"].concat();
+        assert!(seconds_served(&open).await <= (PING_INTERVAL + PING_TIMEOUT).as_secs() + 1);
+    }
+}

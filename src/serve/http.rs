@@ -3,7 +3,8 @@
 //! Clients disagree on the path: some append `/sampling` to whatever they were given, and what people configure ends
 //! with it or with a slash, or not. Any of these is answered. The query is read as Go's `url.Query` does it (Jaeger's
 //! own server): `+` is a space, pairs are split at `&` only. Beyond that, raw characters and stray `%` are taken as they
-//! are, because the JavaScript client does not encode the name. Bytes that are not UTF-8 make a stranger's name.
+//! are, because the JavaScript client does not encode the name; only `"`, `<` and `>` make a request that hyper refuses
+//! with 400, and clients' URL libraries encode these. Bytes that are not UTF-8 make a stranger's name.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -108,6 +109,9 @@ fn is_sampling(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -117,6 +121,17 @@ mod tests {
         }
         for path in ["/api", "/sampling/x", "/samplings", "/x/sampling", "/sampling/sampling/sampling", "*"] {
             assert!(!is_sampling(path), "{path}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_and_a_connection_that_idles_give_their_slot_back() {
+        for sent in ["", "GET /sampling?serv", "GET /?service=a HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let (mut client, server) = duplex(4096);
+            client.write_all(sent.as_bytes()).await.expect("room");
+            let start = Instant::now();
+            serve(server, Desk::for_test()).await;
+            assert_eq!(start.elapsed().as_secs(), HEAD_MAX.as_secs(), "{sent}");
         }
     }
 }

@@ -20,13 +20,14 @@ mod reply;
 mod report;
 mod stream;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::ServingStatus;
@@ -123,15 +124,18 @@ async fn accept(mut listeners: Listeners, desk: &Arc<Desk>, grpc: &Arc<Grpc>, co
     loop {
         let slot = Arc::clone(&desk.slots).acquire_owned().await.expect("the slots are never closed");
         let (stream, index) = listeners.accept().await;
-        let (desk, grpc) = (Arc::clone(desk), Arc::clone(grpc));
-        connections.spawn(async move {
-            match index {
-                0 => http::serve(stream, desk).await,
-                _ => grpc::serve(stream, grpc).await,
-            }
-            drop(slot);
-        });
+        // Two kinds of task, so that each has the size of its own protocol's state.
+        if index == 0 {
+            connections.spawn(holding(slot, http::serve(stream, Arc::clone(desk))));
+        } else {
+            connections.spawn(holding(slot, grpc::serve(stream, Arc::clone(grpc))));
+        }
     }
+}
+
+async fn holding(slot: OwnedSemaphorePermit, served: impl Future<Output = ()>) {
+    served.await;
+    drop(slot);
 }
 
 async fn report_health(health: &HealthReporter, status: ServingStatus) {

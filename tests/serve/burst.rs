@@ -26,9 +26,9 @@ const FILES: u64 = CONNECTIONS as u64 + 500;
 /// Connections that wait for an answer at a time: more than the kernel's queue would only measure its retransmissions.
 const IN_FLIGHT: usize = 2000;
 
-/// Every answer must be there within this time. On an idle machine it is under a second in a release build; this test
-/// runs beside others, unoptimised, and must not measure them.
-const BURST_MAX: Duration = Duration::from_secs(5);
+/// Every answer must be there within this time. This test runs unoptimised and beside others; the second that an
+/// optimised server may take is the budget of `benches/serve`.
+const BURST_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![ignorable("burst_of_ten_thousand_connections_from_one_address_is_answered", burst)]

@@ -51,7 +51,7 @@ async fn wants_the_service_once() {
 async fn strangers() {
     let peer = start();
     let long = "x".repeat(5000);
-    for name in ["", "nobody", "CHECKOUT", "%ff%fe", "100%", "a+b", "a;b", "{}\"|^`", "h\u{e9}llo", &long] {
+    for name in ["", "nobody", "CHECKOUT", "%ff%fe", "100%", "a+b", "a;b", "{}|^`", "h\u{e9}llo", &long] {
         let answer = peer.get(&format!("/sampling?service={name}")).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, STRANGER), "{name}");
     }
