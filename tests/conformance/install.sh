@@ -42,6 +42,11 @@ python-grpc   python3    install_pip
 go            go         install_go
 java          java,mvn   install_maven'
 
+known=$(echo "$clients" | cut -d' ' -f1 | tr '\n' ' ')
+for wanted in "$@"; do
+  case " $known" in *" $wanted "*) ;; *) echo "no such client: $wanted; there are: $known" >&2; exit 2 ;; esac
+done
+
 missing_tool() {
   for tool in $(echo "$1" | tr ',' ' '); do
     command -v "$tool" >/dev/null || { echo "$tool"; return; }

@@ -40,7 +40,7 @@ func main() {
 		service,
 		jaegerremote.WithSamplingServerURL("http://"+endpoint+"/sampling"),
 		jaegerremote.WithSamplingRefreshInterval(poll),
-		jaegerremote.WithInitialSampler(trace.NeverSample()),
+		jaegerremote.WithInitialSampler(trace.AlwaysSample()),
 		jaegerremote.WithLogger(logger),
 	)
 	defer sampler.Close()

@@ -23,7 +23,7 @@ const sampler = new RemoteSampler(serviceName, {
   hostPort,
   logger,
   refreshInterval: POLL_MS,
-  sampler: new ConstSampler(false),
+  sampler: new ConstSampler(true),
 });
 const reporter = new InMemoryReporter(); // it is never asked to send
 const tracer = new Tracer(serviceName, reporter, sampler, { logger });

@@ -25,7 +25,7 @@ const sampler = new JaegerRemoteSampler({
   endpoint: `http://${endpoint}`, // it appends "/sampling" itself
   serviceName,
   poolingInterval: POLL_MS, // spelt so
-  initialSampler: { shouldSample: () => ({ decision: SamplingDecision.NOT_RECORD }) },
+  initialSampler: { shouldSample: () => ({ decision: SamplingDecision.RECORD_AND_SAMPLED }) },
 });
 
 function sampledOf(operation) {

@@ -32,7 +32,7 @@ def main(endpoint: str, service: str, operations: list[str]) -> None:
         # The reporting port is a UDP one that nothing is sent to.
         LocalAgentSender(host, sampling_port=int(port), reporting_port=9),
         service,
-        init_sampler=ConstSampler(False),
+        init_sampler=ConstSampler(True),
         sampling_refresh_interval=POLL_SECONDS,
         error_reporter=complaints,
     )
