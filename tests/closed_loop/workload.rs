@@ -16,26 +16,26 @@ const SPANS_PER_TRACE: f64 = 8.0;
 
 /// The plant's state; rates are per second, counters since its start.
 #[derive(Debug, Clone)]
-pub struct State {
-    pub demand: f64,
-    pub capacity: f64,
-    pub probability: f64,
-    pub requests: f64,
-    pub received: f64,
-    pub dropped: Option<f64>,
+pub(crate) struct State {
+    pub(crate) demand: f64,
+    pub(crate) capacity: f64,
+    pub(crate) probability: f64,
+    pub(crate) requests: f64,
+    pub(crate) received: f64,
+    pub(crate) dropped: Option<f64>,
     flyball: Option<SocketAddr>,
     is_stopped: bool,
 }
 
 /// The running plant; its metrics endpoint can die before it.
-pub struct Workload {
-    pub state: Arc<Mutex<State>>,
-    pub metrics: Option<Server>,
+pub(crate) struct Workload {
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) metrics: Option<Server>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Workload {
-    pub fn start(demand: f64, capacity: f64) -> Self {
+    pub(crate) fn start(demand: f64, capacity: f64) -> Self {
         let state = State {
             demand,
             capacity,
@@ -55,21 +55,21 @@ impl Workload {
         }
     }
 
-    pub fn target(&self) -> SocketAddr {
+    pub(crate) fn target(&self) -> SocketAddr {
         self.metrics.as_ref().expect("alive").address
     }
 
     /// Lets the clients follow this Flyball.
-    pub fn follow(&self, flyball: SocketAddr) {
+    pub(crate) fn follow(&self, flyball: SocketAddr) {
         self.change(|state| state.flyball = Some(flyball));
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().expect("not poisoned"));
     }
 
     /// Share of the spans that were dropped over the next `length`.
-    pub fn loss_over(&self, length: Duration) -> f64 {
+    pub(crate) fn loss_over(&self, length: Duration) -> f64 {
         let counters = || {
             let state = self.state.lock().expect("not poisoned");
             (state.received, state.dropped.unwrap_or(0.0))

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use flyball::controller::answer::{OPERATIONS_MAX, Strategy};
+use flyball::controller::answer::Strategy;
 use flyball::controller::snapshot::Snapshot;
 use flyball::proto::flyball_v1;
+use flyball::sampling::decision::OPERATIONS_MAX;
 use flyball::sampling::probability::Probability;
 use flyball::serve::DRAIN_MAX;
 use flyball::time::WallTime;
