@@ -74,9 +74,10 @@ mod tests {
             "flyball=debug",
             "info,flyball::source=trace, hyper=off",
             "[span]=info",
-            "[span{a,b,c}]=info",
+            "[span{a=1}]=info",
         ] {
-            assert!(parse_filter(good).is_ok(), "{good}");
+            let parsed = parse_filter(good);
+            assert!(parsed.is_ok(), "{good}: {parsed:?}");
         }
     }
 
