@@ -119,13 +119,13 @@ pub(crate) fn what_would_change_it(reason: Reason) -> &'static str {
 /// Why the budget is what it is; `None` where there is nothing to say.
 pub(crate) fn because_of_budget(reason: BudgetReason) -> &'static str {
     match reason {
-        BudgetReason::None => "no budget: the law uses none, or nothing was measured yet",
+        BudgetReason::None => "none used, or none measured yet",
         BudgetReason::Configured => "as configured",
-        BudgetReason::SlowStart => "no loss was ever seen: doubling until some is",
-        BudgetReason::Cut => "just under what the backend accepted while it lost spans",
-        BudgetReason::Holding => "resting just under the capacity last measured",
-        BudgetReason::Probing => "rising slowly to see whether the backend bears more",
-        BudgetReason::LossNotLoad => "loss does not fall when load does: cutting was stopped",
+        BudgetReason::SlowStart => "doubling until the first loss",
+        BudgetReason::Cut => "just under what was accepted during loss",
+        BudgetReason::Holding => "just under the capacity last measured",
+        BudgetReason::Probing => "rising slowly, to find the limit",
+        BudgetReason::LossNotLoad => "loss does not fall with load: not cut further",
     }
 }
 
@@ -185,7 +185,8 @@ fn age(case: &Case<'_>) -> String {
 fn pinned(case: &Case<'_>) -> String {
     let Some(pin) = case.pin() else { return "A person pinned it in the policy.".into() };
     let until = pin.until.map_or_else(|| "until the pin is removed".into(), |end| format!("until {}", end.rfc3339()));
-    format!("A person pinned it at {} {until}: {}", number(pin.probability.get()), pin.reason)
+    let reason = pin.reason.trim_end_matches('.');
+    format!("A person pinned it at {} {until}: {reason}.", number(pin.probability.get()))
 }
 
 fn threshold(case: &Case<'_>, text: fn(&ThresholdConstants) -> String) -> String {
@@ -244,7 +245,7 @@ mod tests {
         };
         assert_eq!(
             of(Reason::Pinned, |rules| rules.services[0].pin = Some(pin)),
-            "A person pinned it at 0.25 until 2026-12-01T00:00:00.000Z: incident 42"
+            "A person pinned it at 0.25 until 2026-12-01T00:00:00.000Z: incident 42."
         );
     }
 

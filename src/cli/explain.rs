@@ -4,7 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use serde::Deserialize;
 use url::Url;
 
@@ -86,12 +86,8 @@ struct ErrorBody {
 
 async fn ask(admin: &Url, service: &str) -> anyhow::Result<Vec<Row>> {
     let mut url = admin.clone();
-    url.path_segments_mut().map_err(|()| anyhow!("{admin} is not a base URL"))?.pop_if_empty().extend([
-        "api",
-        "v1",
-        "decisions",
-        service,
-    ]);
+    url.set_query(None);
+    url.set_path(&format!("{}/api/v1/decisions/{}", admin.path().trim_end_matches('/'), percent_encoded(service)));
     let no_server = || format!("no Flyball answers at {admin}; is `flyball run` up, and is this its `admin.listen`?");
     let mut response = client(admin)?.get(url).send().await.with_context(no_server)?;
     let status = response.status();
@@ -109,6 +105,13 @@ async fn ask(admin: &Url, service: &str) -> anyhow::Result<Vec<Row>> {
         }
     }
     serde_json::from_slice(&body).with_context(|| format!("{admin} answered what is not a list of decisions"))
+}
+
+/// Every byte that is not unreserved, so that a name is one segment and no character of it is lost on the way.
+fn percent_encoded(name: &str) -> String {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encode = |byte| if is_unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(encode).collect()
 }
 
 /// Over plain HTTP the client is given an empty set of roots: loading the system's fails where there are none.
@@ -276,6 +279,13 @@ mod tests {
         }
         for bad in ["127.0.0.1:5780", "localhost:5780", "ftp://a", "", "http://"] {
             assert!(admin_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_segment_of_a_path_and_loses_nothing() {
+        for (name, encoded) in [("a-b_c.d~e", "a-b_c.d~e"), ("a/é\n", "a%2F%C3%A9%0A")] {
+            assert_eq!(percent_encoded(name), encoded);
         }
     }
 }

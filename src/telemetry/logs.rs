@@ -52,16 +52,13 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
 
 /// Reads a filter. Stricter than the library, to which a misspelt level is a module of that name, and silence.
 pub fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
-    let words = filter.split(',').map(str::trim).filter(|word| !word.is_empty());
-    for word in words.clone().filter(|word| !word.contains(['=', '[', ']', '{', '}'])) {
-        if !LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)) {
-            return Err(LogError::Level { filter: filter.into(), word: word.into() });
-        }
+    let words: Vec<&str> = filter.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    let is_directive = |word: &str| word.contains(['=', '[']) || LEVELS.iter().any(|l| word.eq_ignore_ascii_case(l));
+    let wrong = words.iter().find(|word| !is_directive(word));
+    if let Some(word) = wrong.or(words.is_empty().then_some(&"")) {
+        return Err(LogError::Level { filter: filter.into(), word: (*word).into() });
     }
-    if words.count() == 0 {
-        return Err(LogError::Level { filter: filter.into(), word: String::new() });
-    }
-    EnvFilter::try_new(filter).map_err(|source| LogError::Filter { filter: filter.into(), source })
+    EnvFilter::try_new(words.join(",")).map_err(|source| LogError::Filter { filter: filter.into(), source })
 }
 
 #[cfg(test)]
@@ -70,8 +67,17 @@ mod tests {
 
     #[test]
     fn levels_and_modules_are_filters() {
-        for good in ["info", "WARN", "off", "flyball=debug", "info,flyball::source=trace, hyper=off", "[span]=info"] {
-            assert!(parse_filter(good).is_ok(), "{good}");
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "flyball=debug",
+            "info,flyball::source=trace, hyper=off",
+            "[span]=info",
+            "[span{a=1}]=info",
+        ] {
+            let parsed = parse_filter(good);
+            assert!(parsed.is_ok(), "{good}: {parsed:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! A live admin socket over snapshots made by hand, and the few HTTP words that the tests speak.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -21,23 +21,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A name that breaks whatever does not escape it.
-pub const HOSTILE: &str = "\"><script>alert(1)</script>\\\n{x=\"y\"} 1\u{1b}[2J\u{202e}'&é/..%2f";
+pub(crate) const HOSTILE: &str = "\"><script>alert(1)</script>\\\n{x=\"y\"} 1\u{1b}[2J\u{202e}'&é/..%2f";
 
-pub struct Bed {
-    pub published: Arc<Published>,
-    pub metrics: Metrics,
-    pub address: SocketAddr,
+pub(crate) struct Bed {
+    pub(crate) published: Arc<Published>,
+    pub(crate) metrics: Metrics,
+    pub(crate) address: SocketAddr,
     stop: CancellationToken,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Bed {
-    pub fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
         Self::with_token_file(snapshot, None)
     }
 
     /// Its reloads fail while a policy named `broken` is published, and else succeed.
-    pub fn with_token_file(snapshot: Snapshot, token_file: Option<PathBuf>) -> Self {
+    pub(crate) fn with_token_file(snapshot: Snapshot, token_file: Option<PathBuf>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (reload, mut requests) = mpsc::channel::<flyball::admin::ReloadRequest>(1);
@@ -66,34 +66,20 @@ impl Bed {
         Self { published, metrics, address, stop, runtime: Some(runtime) }
     }
 
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[])
     }
 
-    /// One request on a connection of its own; `Host` is ours unless given.
-    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        if !headers.iter().any(|(name, _)| *name == "Host") {
-            request.push_str(&format!("Host: {}\r\n", self.address));
-        }
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
-        let mut stream = self.connect();
-        stream.write_all(request.as_bytes()).expect("the request is taken");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("the answer ends");
-        Reply::parse(&bytes)
+    /// One request on a connection of its own.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        ask(self.address, method, path, headers).expect("an answer")
     }
 
-    pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("the admin socket listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        stream
+    pub(crate) fn connect(&self) -> TcpStream {
+        connect(self.address).expect("the admin socket listens")
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 }
@@ -107,11 +93,34 @@ impl Drop for Bed {
     }
 }
 
+/// One request on a connection of its own; `Host` is the address unless given.
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Reply> {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request.push_str(&format!("Host: {address}\r\n"));
+    }
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let mut stream = connect(address)?;
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(Reply::parse(&bytes))
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}
+
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
@@ -124,7 +133,7 @@ impl Reply {
         Self { status, head, body: String::from_utf8(body).expect("a UTF-8 body") }
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         assert!(self.head.contains("content-type: application/json"), "{}", self.head);
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
@@ -144,7 +153,7 @@ fn unchunk(mut body: &[u8]) -> Vec<u8> {
 }
 
 /// `flyball explain` with these arguments, without the environment's opinions.
-pub fn explain(arguments: &[&str]) -> Output {
+pub(crate) fn explain(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_flyball"))
         .arg("explain")
         .args(arguments)
@@ -156,14 +165,14 @@ pub fn explain(arguments: &[&str]) -> Output {
         .expect("the binary runs")
 }
 
-pub fn snapshot(decisions: Vec<PolicyDecision>) -> Snapshot {
+pub(crate) fn snapshot(decisions: Vec<PolicyDecision>) -> Snapshot {
     let mut snapshot = Snapshot::empty(1_795_000_000_000, Clock::start().now().wall);
     snapshot.policies = decisions.iter().map(|policy| Arc::new(Policy::with_defaults(&policy.policy))).collect();
     snapshot.decisions = decisions.into_iter().map(Arc::new).collect();
     snapshot
 }
 
-pub fn policy(name: &str, services: Vec<ServiceDecision>) -> PolicyDecision {
+pub(crate) fn policy(name: &str, services: Vec<ServiceDecision>) -> PolicyDecision {
     PolicyDecision {
         policy: name.into(),
         decided_at: Clock::start().now().wall,
@@ -182,7 +191,7 @@ pub fn policy(name: &str, services: Vec<ServiceDecision>) -> PolicyDecision {
     }
 }
 
-pub fn service(name: &str, probability: f64, reason: Reason) -> ServiceDecision {
+pub(crate) fn service(name: &str, probability: f64, reason: Reason) -> ServiceDecision {
     let rate = rate(probability, reason);
     ServiceDecision {
         service: name.into(),
@@ -196,7 +205,7 @@ pub fn service(name: &str, probability: f64, reason: Reason) -> ServiceDecision 
     }
 }
 
-pub fn rate(probability: f64, reason: Reason) -> Decided {
+pub(crate) fn rate(probability: f64, reason: Reason) -> Decided {
     let probability = Probability::saturating(probability);
     Decided { probability, served: probability, reason }
 }

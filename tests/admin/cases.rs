@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,22 @@ use flyball::controller::usage::Usage;
 use flyball::sampling::decision::Reason;
 use libtest_mimic::{Failed, Trial};
 
-use crate::bed::{Bed, HOSTILE, explain, policy, rate, service, snapshot};
+use crate::bed::{Bed, HOSTILE, ask, explain, policy, rate, service, snapshot};
 
 type Outcome = Result<(), Failed>;
+type Case = fn() -> Outcome;
 
-pub fn all() -> Vec<Trial> {
-    let has_promtool = Command::new("promtool").arg("--version").output().is_ok_and(|output| output.status.success());
+pub(crate) fn all() -> Vec<Trial> {
     let mut trials: Vec<Trial> = CASES.iter().map(|(name, case)| Trial::test(*name, *case)).collect();
-    for (name, case) in PROMTOOL_CASES {
-        trials.push(needs("promtool (Debian package prometheus)", has_promtool, name, *case));
+    for (tool, name, case) in TOOL_CASES {
+        let is_there = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+        trials.push(needs(tool, is_there, name, *case));
     }
     trials
 }
 
 /// Shown as ignored, with the reason, where what it needs is absent; a failure under `FLYBALL_TEST_STRICT=1`.
-fn needs(what: &str, is_there: bool, name: &str, case: fn() -> Outcome) -> Trial {
+fn needs(what: &str, is_there: bool, name: &str, case: Case) -> Trial {
     let is_strict = std::env::var_os("FLYBALL_TEST_STRICT").is_some_and(|value| value == "1");
     if is_there {
         Trial::test(name, case)
@@ -38,7 +39,7 @@ fn needs(what: &str, is_there: bool, name: &str, case: fn() -> Outcome) -> Trial
     }
 }
 
-const CASES: &[(&str, fn() -> Outcome)] = &[
+const CASES: &[(&str, Case)] = &[
     ("liveness_and_readiness_are_200_also_before_the_first_policy", ready_before_policies),
     ("readiness_stays_200_when_degraded_and_says_why", ready_when_degraded),
     ("status_tells_version_generation_policies_and_age", status_tells),
@@ -64,7 +65,11 @@ const CASES: &[(&str, fn() -> Outcome)] = &[
     ("explain_prints_no_control_character_of_a_name", explain_hostile),
 ];
 
-const PROMTOOL_CASES: &[(&str, fn() -> Outcome)] = &[("promtool_finds_no_fault_in_the_metrics", promtool_check)];
+/// Both tools come with Debian's package `prometheus`.
+const TOOL_CASES: &[(&str, &str, Case)] = &[
+    ("promtool", "promtool_finds_no_fault_in_the_metrics", promtool_check),
+    ("prometheus", "a_real_prometheus_scrapes_hostile_names_unchanged", prometheus_scrape),
+];
 
 fn shop() -> Snapshot {
     let services = vec![service("checkout", 0.25, Reason::Share), service("search", 0.1, Reason::DeadBand)];
@@ -288,6 +293,51 @@ fn promtool_check() -> Outcome {
     Ok(())
 }
 
+fn prometheus_scrape() -> Outcome {
+    let bed = Bed::new(hostile());
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("prometheus.yml");
+    let target = bed.address;
+    std::fs::write(
+        &config,
+        format!(
+            "scrape_configs: [{{job_name: flyball, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        ),
+    )?;
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let _prometheus = Running(
+        Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?,
+    );
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let reply = ask(address, "GET", "/api/v1/query?query=flyball_sampling_probability", &[]);
+        let series = reply.ok().filter(|reply| reply.status == 200).map(|reply| reply.json());
+        let first = series.map(|answer| answer["data"]["result"][0].clone()).unwrap_or_default();
+        if !first.is_null() {
+            assert_eq!((first["metric"]["service"].as_str(), first["value"][1].as_str()), (Some(HOSTILE), Some("0.5")));
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "no series after a minute");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Ends with the test that started it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
 fn reload_local() -> Outcome {
     let bed = Bed::new(shop());
     let done = bed.ask("POST", "/-/reload", &[]);
@@ -381,7 +431,9 @@ fn stop_drains() -> Outcome {
     idle.read_to_end(&mut Vec::new())?;
     let _reset_or_end = half.read_to_end(&mut Vec::new());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    assert!(std::net::TcpStream::connect(bed.address).is_err(), "the port is free again");
+    while std::net::TcpStream::connect(bed.address).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(5), "the port is still served");
+    }
     Ok(())
 }
 
@@ -420,7 +472,7 @@ fn explain_says_why() -> Outcome {
             "500 requests/s",
             "loss 0.21 %",
             "8.1 spans a trace",
-            "input that was 3 s old",
+            "input that was 3.0 s old",
             "GET /cart/{id}",
             "not reported",
             "generation 1795000000000",
