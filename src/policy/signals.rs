@@ -198,9 +198,16 @@ fn counter(key: &str, counter: Counter, check: &mut Check<'_>) -> Option<Query> 
 /// Regexes must compile here too: a source without a server compares by itself.
 fn check_matchers(counter: &Counter) -> Result<(), String> {
     for matcher in &counter.matchers {
-        matcher.compile().map_err(|error| error.to_string())?;
+        matcher.compile().map_err(|error| regex_problem(&error))?;
     }
     recognise(&counter.selector()).map(|_| ()).map_err(|error| error.message)
+}
+
+/// The last of the lines in which the regex crate draws its error: what is wrong.
+fn regex_problem(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let what = text.lines().last().unwrap_or_default().trim();
+    format!("not a regex: {}", what.strip_prefix("error: ").unwrap_or(what))
 }
 
 /// `shop`, `=shop`, `!=shop`, `=~shop|cart`, `!~test.*`.
