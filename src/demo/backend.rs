@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::story;
 
 /// Length of the backend's queue, in seconds of its capacity.
-const QUEUE_SECONDS: f64 = 0.25;
+const QUEUE_SECONDS: f64 = 0.1;
 
 /// A backend of finite capacity; its counters only grow.
 #[derive(Debug)]

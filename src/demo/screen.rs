@@ -88,32 +88,35 @@ impl Screen {
 }
 
 fn heading(second: &Second) -> String {
-    let mut text =
-        format!("{:>5} {:>9} {:>11} {:>7} {:>10}  {:<13}", "time", "demand", "received", "lost", "budget", "why");
+    let mut text = columns("time", "demand", "received", "lost", "budget", "why");
     for (name, ..) in &second.services {
-        let _ = write!(text, " {name:>18}");
+        let _ = write!(text, " {name:>14}");
     }
-    let _ = write!(text, "\n{:>5} {:>9} {:>11} {:>7} {:>10}  {:<13}", "", "req/s", "spans/s", "", "spans/s", "");
+    text.push('\n');
+    text += &columns("", "req/s", "spans/s", "", "spans/s", "");
     for _ in &second.services {
-        let _ = write!(text, " {:>18}", "req/s  probability");
+        let _ = write!(text, " {:>14}", "req/s  prob.");
     }
     text
 }
 
 fn line(second: &Second) -> String {
-    let mut text = format!(
-        "{:>4}s {:>9.0} {:>11.0} {:>7} {:>10}  {:<13}",
-        second.at,
-        second.demand,
-        second.received,
-        percent(second.loss_ratio()),
-        second.budget(),
-        second.why()
+    let mut text = columns(
+        &format!("{}s", second.at),
+        &format!("{:.0}", second.demand),
+        &format!("{:.0}", second.received),
+        &percent(second.loss_ratio()),
+        &second.budget(),
+        second.why(),
     );
     for (_, demand, probability) in &second.services {
-        let _ = write!(text, " {demand:>6.0} {probability:>11.4}");
+        let _ = write!(text, " {demand:>6.0} {probability:>7.3}");
     }
     text
+}
+
+fn columns(time: &str, demand: &str, received: &str, lost: &str, budget: &str, why: &str) -> String {
+    format!("{time:>5} {demand:>7} {received:>9} {lost:>7} {budget:>8}  {why:<13}")
 }
 
 fn table(second: &Second, all: &[Second]) -> String {
@@ -151,7 +154,7 @@ pub(super) fn summary(seconds: &[Second], kept: Critical) -> String {
     let loss = if received > 0.0 { lost / received } else { 0.0 };
     let mut text = String::from("\nWhat the tracing backend saw:\n");
     let mut row = |name: &str, lost: f64, accepted: f64| {
-        let _ = writeln!(text, "  {name:<34} {:>7} lost   {accepted:>6.0} spans/s kept", percent(lost));
+        let _ = writeln!(text, "  {name:<38} {:>7} lost {accepted:>7.0} spans/s kept", percent(lost));
     };
     row("Flyball", loss, (received - lost) / length);
     for (name, probability) in [("a fixed probability of 1", 1.0), ("a fixed probability of 0.1", 0.1)] {
