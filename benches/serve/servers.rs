@@ -59,7 +59,7 @@ impl Running {
 }
 
 pub(crate) fn flyball() -> Running {
-    run(|| async {
+    run("flyball", || async {
         let snapshot = Snapshot::empty(1, WallTime::from_unix_ms(1));
         let answers = (0..SERVICES).map(|i| (name(i).into(), strategy()));
         let published = Arc::new(Published::new(snapshot.with_answers(answers)));
@@ -75,7 +75,7 @@ pub(crate) fn flyball() -> Running {
 }
 
 pub(crate) fn bare_hyper() -> Running {
-    run(|| async {
+    run("bare_hyper", || async {
         let bytes = strategy().into_answer(1).json;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -99,7 +99,7 @@ fn same(bytes: Bytes) -> Response<Full<Bytes>> {
 }
 
 pub(crate) fn bare_tonic() -> Running {
-    run(|| async {
+    run("bare_tonic", || async {
         let framed = strategy().into_answer(1).grpc_frame;
         let message = jaeger::SamplingStrategyResponse::decode(&framed[5..]).expect("our own message");
         let incoming = tonic::transport::server::TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
@@ -135,17 +135,23 @@ fn strategy() -> Strategy {
     Strategy { probability: probability(0.25), operations }
 }
 
-fn run<F: Future<Output = (SocketAddr, SocketAddr)>>(start: impl FnOnce() -> F + Send + 'static) -> Running {
+/// Runs a server on a thread of its own, named for a profiler.
+fn run<F: Future<Output = (SocketAddr, SocketAddr)>>(
+    name: &str,
+    start: impl FnOnce() -> F + Send + 'static,
+) -> Running {
     let (sender, receiver) = std::sync::mpsc::channel();
     let (_stop, stopped) = oneshot::channel();
-    std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let body = move || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (http, grpc) = start().await;
             sender.send((http, grpc, Handle::current())).expect("awaited");
             let _ = stopped.await;
         });
-    });
+    };
+    thread.spawn(body).expect("a thread");
     let (http, grpc, runtime) = receiver.recv().expect("the server starts");
     Running { http, grpc, runtime, _stop }
 }

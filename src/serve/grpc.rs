@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::http::{Request, Response};
@@ -16,7 +15,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
@@ -25,6 +24,7 @@ use tower::ServiceExt;
 
 use super::counts::Open;
 use super::desk::Desk;
+use super::idle::{Patience, Requests};
 use super::message::{self, Refusal};
 use super::reply::{self, Content, Reply};
 use super::stream::Watch;
@@ -53,21 +53,15 @@ const RESETS_MAX: usize = 64;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection must make its first request within this time, its preface included.
-const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
-
-/// A connection without a request for this long, and without an open stream, is told to leave: longer than the slowest
-/// poller's five minutes.
-const IDLE_MAX: Duration = Duration::from_secs(330);
+/// The first request must come soon, preface included. After that a connection waits longer than the slowest poller's
+/// five minutes; an open stream is use.
+const PATIENCE: Patience = Patience { first: Duration::from_secs(10), check: Duration::from_secs(330) };
 
 /// What all gRPC connections share.
 pub(super) struct Grpc {
     desk: Arc<Desk>,
     routes: Routes,
 }
-
-/// Counts a connection's requests; each open one holds a clone, so that the number of clones tells how many are open.
-type Requests = Arc<AtomicU64>;
 
 impl Grpc {
     pub(super) fn new(desk: Arc<Desk>, health: HealthReporter) -> Self {
@@ -117,15 +111,15 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, grpc: Arc<Grp
     let _open = Open::on(&grpc.desk.grpc.connections);
     let requests = Requests::default();
     let service = service_fn(|request| {
-        requests.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&grpc).answer(request, Arc::clone(&requests))
+        let open = requests.open();
+        Arc::clone(&grpc).answer(request, open)
     });
     let connection = builder(&grpc.desk).serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = leave(&grpc.desk, &requests) => {
+        () = requests.leave(&grpc.desk.drain, PATIENCE) => {
             connection.as_mut().graceful_shutdown();
             timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
         }
@@ -151,27 +145,6 @@ fn builder(desk: &Desk) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Returns when the connection is to end: the server drains, or nobody uses it.
-async fn leave(desk: &Desk, requests: &Requests) {
-    tokio::select! {
-        () = desk.drain.cancelled() => {}
-        () = idle(requests) => {}
-    }
-}
-
-async fn idle(requests: &Requests) {
-    let mut before = 0;
-    sleep(FIRST_REQUEST_MAX).await;
-    loop {
-        let now = requests.load(Ordering::Relaxed);
-        if now == before && Arc::strong_count(requests) == 1 {
-            return;
-        }
-        before = now;
-        sleep(IDLE_MAX).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
@@ -194,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_asks_nothing_gives_its_slot_back() {
-        let limit = (FIRST_REQUEST_MAX + DRAIN_MAX).as_secs();
+        let limit = (PATIENCE.first + DRAIN_MAX).as_secs();
         for bytes in [&b""[..], b"PRI * HTT", PREFACE] {
             assert!(seconds_served(bytes).await <= limit);
         }

@@ -19,7 +19,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use url::form_urlencoded;
@@ -27,10 +27,10 @@ use url::form_urlencoded;
 use super::DRAIN_MAX;
 use super::counts::Open;
 use super::desk::Desk;
+use super::idle::{Patience, Requests};
 
-/// Time for a request's head to arrive, and for which a kept connection may be idle. Pollers come once a minute or less
-/// often: a new connection then is cheaper than a slot held between.
-const HEAD_MAX: Duration = Duration::from_secs(20);
+/// Pollers come once a minute or less often: a new connection then is cheaper than a slot held between.
+const PATIENCE: Patience = Patience { first: Duration::from_secs(15), check: Duration::from_secs(15) };
 
 /// Largest head of a request. A service name of 256 bytes takes 768 with every byte encoded.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
@@ -41,17 +41,17 @@ const SERVICE_ONCE: &str = "'service' parameter must be provided once";
 /// Answers one connection until it closes, idles too long, or the server drains.
 pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, desk: Arc<Desk>) {
     let _open = Open::on(&desk.http.connections);
-    let service = service_fn(|request| ready(Ok::<_, Infallible>(respond(&desk, &request))));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .max_buf_size(HEAD_MAX_BYTES)
-        .serve_connection(TokioIo::new(io), service);
+    let requests = Requests::default();
+    let service = service_fn(|request| {
+        requests.count();
+        ready(Ok::<_, Infallible>(respond(&desk, &request)))
+    });
+    let connection = http1::Builder::new().max_buf_size(HEAD_MAX_BYTES).serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = desk.drain.cancelled() => {
+        () = requests.leave(&desk.drain, PATIENCE) => {
             connection.as_mut().graceful_shutdown();
             timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
         }
@@ -131,7 +131,8 @@ mod tests {
             client.write_all(sent.as_bytes()).await.expect("room");
             let start = Instant::now();
             serve(server, Desk::for_test()).await;
-            assert_eq!(start.elapsed().as_secs(), HEAD_MAX.as_secs(), "{sent}");
+            let (took, limit) = (start.elapsed(), PATIENCE.first + PATIENCE.check + DRAIN_MAX);
+            assert!((PATIENCE.first..=limit).contains(&took), "{sent}: {took:?}");
         }
     }
 }

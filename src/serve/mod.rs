@@ -14,6 +14,7 @@ mod counts;
 mod desk;
 mod grpc;
 mod http;
+mod idle;
 mod listen;
 mod message;
 mod reply;

@@ -1,8 +1,6 @@
 //! What goes back on a gRPC stream: bytes that are ready, and trailers.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, ready};
 
 use ::http::header::CONTENT_TYPE;
@@ -11,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tonic::Status;
 
+use super::idle::Requests;
 use super::stream::Watch;
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -19,7 +18,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// A body; while it lives, its connection is in use.
 pub(super) struct Reply {
     content: Content,
-    _open: Arc<AtomicU64>,
+    _open: Requests,
 }
 
 /// What a [`Reply`] has still to say.
@@ -37,7 +36,7 @@ pub(super) enum Content {
 }
 
 impl Reply {
-    pub(super) fn new(content: Content, open: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(content: Content, open: Requests) -> Self {
         Self { content, _open: open }
     }
 }
