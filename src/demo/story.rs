@@ -26,7 +26,7 @@ pub(super) const SERVICES: [Service; 3] = [
         operations: &[("GET /items", 0.7), ("GET /item", 0.28), ("GET /health", 0.02)],
         demand: |t| 200.0 + 80.0 * (TAU * t / 30.0).sin(),
     },
-    Service { name: "batch", operations: &[("job", 1.0)], demand: |t| if t % 20.0 < 10.0 { 20.0 } else { 120.0 } },
+    Service { name: "batch", operations: &[("job", 1.0)], demand: |t| 60.0 + 40.0 * (TAU * t / 20.0).cos() },
 ];
 
 impl Service {
