@@ -46,7 +46,7 @@ pub(super) fn event(second: u64) -> Option<&'static str> {
     match second % LENGTH as u64 {
         15 => Some("a flash crowd: requests to checkout rise tenfold"),
         35 => Some("the crowd leaves"),
-        42 => Some("half of the tracing backend fails: its capacity falls from 1500 to 900 spans/s, and nobody tells"),
+        42 => Some("a part of the tracing backend fails: 900 spans/s are left of 1500, and nobody tells"),
         0 if second > 0 => Some("the tracing backend is whole again; the story begins anew"),
         _ => None,
     }
