@@ -81,6 +81,7 @@ fn traffic(names: &[(Name, Name)], tick: u32) -> Traffic {
         operation: Some(operation.clone()),
         per_second: 10.0 * (1.0 + f64::from(tick)) * (1 + i % 97) as f64,
         is_warming: false,
+        is_stale: false,
     };
     let demand: Vec<Demand> = names.iter().enumerate().map(row).collect();
     let total: f64 = demand.iter().map(|d| d.per_second).sum();
