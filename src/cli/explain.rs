@@ -35,8 +35,7 @@ pub(super) fn explain(arguments: ExplainArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
     let rows = runtime.block_on(ask(&arguments.admin, &arguments.service))?;
     let now_unix_ms = Clock::start().now().wall.unix_ms();
-    print!("{}", render(&rows, arguments.operation.as_deref(), now_unix_ms));
-    Ok(())
+    super::print(&render(&rows, arguments.operation.as_deref(), now_unix_ms))
 }
 
 fn admin_url(text: &str) -> Result<Url, String> {

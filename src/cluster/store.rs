@@ -193,7 +193,7 @@ mod tests {
     fn memories() -> Memories {
         let services =
             vec![ServiceMemory { name: "web".into(), probability: 0.25, operations: vec![("GET /".into(), 0.5)] }];
-        let budget = BudgetMemory { spans_per_second: Some(97.0), capacity: Some(100.0) };
+        let budget = BudgetMemory { configured: None, spans_per_second: Some(97.0), capacity: Some(100.0) };
         let memory = Memory { budget, spans_per_trace: Some(8.0), services };
         Memories { generation: 42, policies: [("shop".into(), memory)].into() }
     }

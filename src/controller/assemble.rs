@@ -9,7 +9,6 @@ use super::snapshot::{Snapshot, Stranger};
 use super::usage::Usage;
 use crate::policy::PolicySet;
 use crate::sampling::decision::{PolicyDecision, Reason, ServiceDecision};
-use crate::sampling::pattern::Pattern;
 use crate::sampling::traffic::Name;
 use crate::time::WallTime;
 
@@ -65,26 +64,28 @@ fn is_same(strategy: &Strategy, decision: &ServiceDecision) -> bool {
 }
 
 fn strategy(decision: &ServiceDecision) -> Strategy {
-    let operations = decision.operations.iter().filter(|o| !o.operation.is_empty());
-    Strategy {
-        probability: decision.rate.served,
-        operations: operations.map(|o| (o.operation.clone(), o.rate.served)).collect(),
-    }
+    let operations = decision.operations.iter().map(|o| (o.operation.clone(), o.rate.served));
+    Strategy { probability: decision.rate.served, operations: operations.collect() }
 }
 
+/// Every rule of every policy, in the order in which they are looked through; those told the same share one answer.
 fn strangers(previous: &Snapshot, policies: &PolicySet, decisions: &[Arc<PolicyDecision>], next: u64) -> Vec<Stranger> {
-    let of = |decision: &Arc<PolicyDecision>| {
-        let policy = policies.policies.iter().find(|p| p.sampling.name == decision.policy)?;
-        let patterns: Arc<[Pattern]> = policy.sampling.services.iter().map(|rule| rule.pattern.clone()).collect();
-        let strategy = Strategy::uniform(decision.stranger);
-        let known = previous.strangers.iter().find(|s| s.patterns == patterns && s.answer.strategy == strategy);
-        let answer = known.map_or_else(|| Arc::new(strategy.into_answer(next)), |s| Arc::clone(&s.answer));
-        Some(Stranger { patterns, answer })
-    };
-    decisions.iter().filter_map(of).collect()
+    let key = |answer: &Arc<Answer>| (answer.strategy.probability.get().to_bits(), Arc::clone(answer));
+    let mut answers: HashMap<u64, Arc<Answer>> = previous.strangers.iter().map(|s| key(&s.answer)).collect();
+    let mut strangers = Vec::with_capacity(previous.strangers.len());
+    for decision in decisions {
+        let Some(policy) = policies.policies.iter().find(|p| p.sampling.name == decision.policy) else { continue };
+        for rule in &policy.sampling.services {
+            let told = decision.told_to_stranger(&policy.sampling, rule);
+            let answer = answers.entry(told.get().to_bits());
+            let answer = answer.or_insert_with(|| Arc::new(Strategy::uniform(told).into_answer(next)));
+            strangers.push(Stranger { pattern: rule.pattern.clone(), answer: Arc::clone(answer) });
+        }
+    }
+    strangers
 }
 
 fn is_same_strangers(a: &[Stranger], b: &[Stranger]) -> bool {
-    let same = |(a, b): (&Stranger, &Stranger)| a.patterns == b.patterns && Arc::ptr_eq(&a.answer, &b.answer);
+    let same = |(a, b): (&Stranger, &Stranger)| a.pattern == b.pattern && Arc::ptr_eq(&a.answer, &b.answer);
     a.len() == b.len() && a.iter().zip(b).all(same)
 }

@@ -87,13 +87,14 @@ impl Controller {
                     let policies = inlets.policies.borrow_and_update().clone();
                     self.replace_policies(policies);
                 }
-                Some(report) = inlets.usage.recv() => self.note_usage(&report),
+                // Before the reports: a flood of them must not delay a decision.
                 _ = ticks.tick() => {
                     tokio::select! {
                         () = shutdown.cancelled() => break,
                         () = self.tick(&mut source) => {}
                     }
                 }
+                Some(report) = inlets.usage.recv() => self.note_usage(&report),
             }
         }
         let last = self.governors.memories(self.published.load().generation);

@@ -39,10 +39,10 @@ pub struct Snapshot {
     pub(super) unclaimed: Arc<Answer>,
 }
 
-/// The answer to names that a policy's patterns match, though its demand never named them.
+/// The answer to names that a policy's rule is the first to match, though its demand never named them.
 #[derive(Debug)]
 pub(super) struct Stranger {
-    pub(super) patterns: Arc<[Pattern]>,
+    pub(super) pattern: Pattern,
     pub(super) answer: Arc<Answer>,
 }
 
@@ -103,8 +103,10 @@ impl Snapshot {
     }
 
     fn stranger(&self, service: &str) -> &Arc<Answer> {
-        let claims = |stranger: &&Stranger| stranger.patterns.iter().any(|p| p.matches(service));
-        self.strangers.iter().find(claims).map_or(&self.unclaimed, |stranger| &stranger.answer)
+        self.strangers
+            .iter()
+            .find(|stranger| stranger.pattern.matches(service))
+            .map_or(&self.unclaimed, |stranger| &stranger.answer)
     }
 }
 

@@ -9,7 +9,7 @@ mod screen;
 mod service;
 mod story;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,18 +50,21 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let started = Instant::now();
     let mut screen = Screen::new(options.headless);
     let backend = Arc::new(Backend::new(started));
-    let serve = free_addresses()?;
+    let (serve, held_ports) = free_addresses()?;
     let grpc = format!("http://{}", serve.serve.grpc[0]);
     let workloads: Vec<Arc<Workload>> = story::SERVICES
         .iter()
         .map(|service| Workload::new(service, &grpc, Arc::clone(&backend)).map(Arc::new))
         .collect::<anyhow::Result<_>>()?;
-    let peers = Peers::start(&workloads, &backend, options.prometheus).await?;
+    let peers = Peers::start(&workloads, &backend, options.prometheus);
+    let Some(peers) = shutdown.run_until_cancelled(peers).await else { return Ok(()) };
+    let peers = peers?;
     let folder = Folder::make("policies")?;
     let file = folder.path().join("demo.yaml");
     std::fs::write(&file, POLICY).with_context(|| format!("cannot write {}", file.display()))?;
     let config = Config { source: peers.source(), policies: folder.path().to_owned(), ..serve };
     let policies = policy::load::load(&config.policies, SourceKind::of(&config.source)).map_err(anyhow::Error::msg)?;
+    drop(held_ports);
     let house = House::build(config, None, policies, shutdown.clone())?;
     let published = house.published();
     screen.say(&welcome(&house, &peers, &file, options));
@@ -155,23 +158,39 @@ fn welcome(house: &House, peers: &Peers, policy: &Path, options: Options) -> Str
     )
 }
 
-/// The usual ports, or the next free ones where they are taken.
-fn free_addresses() -> anyhow::Result<Config> {
-    let mut taken = Vec::new();
+/// The usual ports, or the next free ones where they are taken. They are held until the controller binds them, so that
+/// a second demo that starts meanwhile takes others.
+fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
+    let mut held = Vec::new();
     let mut free = |port: u16| -> anyhow::Result<SocketAddr> {
-        let is_free = |port: &u16| !taken.contains(port) && std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let found = (port..port.saturating_add(1_000)).find(is_free);
-        let found = found.with_context(|| format!("no free port between {port} and {}", port.saturating_add(1_000)))?;
-        taken.push(found);
-        Ok(SocketAddr::from(([127, 0, 0, 1], found)))
+        let bound = (port..port.saturating_add(1_000)).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        let bound = bound.with_context(|| format!("no free port between {port} and {}", port.saturating_add(1_000)))?;
+        let address = bound.local_addr()?;
+        held.push(bound);
+        Ok(address)
     };
     let (http, grpc, admin) = (free(5778)?, vec![free(5779)?, free(14250)?], free(5780)?);
-    Ok(Config {
+    let config = Config {
         source: Peers::no_source(),
         policies: std::path::PathBuf::new(),
         serve: ServeConfig { http, grpc, connections_max: 1_024, streams_per_connection_max: 128 },
         admin: AdminConfig { listen: admin, token_file: None },
         state: None,
         log: LogConfig { filter: "warn".to_owned(), format: LogFormat::Text },
-    })
+    };
+    Ok((config, held))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_demos_at_once_take_different_ports() {
+        let (first, _held) = free_addresses().expect("ports");
+        let (second, _also_held) = free_addresses().expect("other ports");
+        assert_ne!(first.serve.http, second.serve.http);
+        assert_ne!(first.admin.listen, second.admin.listen);
+        assert!(first.serve.grpc.iter().all(|grpc| !second.serve.grpc.contains(grpc)));
+    }
 }

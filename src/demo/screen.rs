@@ -40,8 +40,7 @@ impl Screen {
     /// Plain text, above the live table.
     pub(super) fn say(&mut self, text: &str) {
         self.erase();
-        println!("{text}");
-        let _ = stdout().flush();
+        write_out(&format!("{text}\n"));
     }
 
     /// Shows one more second.
@@ -50,12 +49,7 @@ impl Screen {
             self.say(&format!("{:>4}s  ── {event}", second.at));
         }
         self.seconds.push(second);
-        if self.is_live {
-            self.redraw()
-        } else {
-            self.print_line()
-        }
-        let _ = stdout().flush();
+        if self.is_live { self.redraw() } else { self.print_line() }
     }
 
     /// Every second so far.
@@ -66,25 +60,32 @@ impl Screen {
     fn print_line(&self) {
         let Some(second) = self.seconds.last() else { return };
         if (self.seconds.len() as u64 - 1).is_multiple_of(HEADING_EVERY) {
-            println!("{}", heading(second));
+            write_out(&format!("{}\n", heading(second)));
         }
-        println!("{}", line(second));
+        write_out(&format!("{}\n", line(second)));
     }
 
     fn redraw(&mut self) {
         let Some(second) = self.seconds.last() else { return };
         let table = table(second, &self.seconds);
         self.erase();
-        print!("{table}");
+        // Lines that a narrow terminal would wrap are cut instead: what is drawn over must have as many lines as it had.
+        write_out(&format!("\x1b[?7l{table}\x1b[?7h"));
         self.drawn = table.lines().count();
     }
 
     fn erase(&mut self) {
         if self.drawn > 0 {
-            print!("\x1b[{}A\x1b[J", self.drawn);
+            write_out(&format!("\x1b[{}A\x1b[J", self.drawn));
             self.drawn = 0;
         }
     }
+}
+
+/// A reader that went away, as `head` does, ends nothing.
+fn write_out(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn heading(second: &Second) -> String {

@@ -109,23 +109,28 @@ impl BudgetLoop {
         }
     }
 
-    /// Takes up what an earlier process knew: a budget, and the capacity if loss ever showed it.
+    /// Takes up what an earlier process knew: a budget, and the capacity if loss ever showed it. What was known under
+    /// another configured number says nothing of this one.
     pub fn restore(&mut self, now: Tick, budget: &policy::Budget, memory: BudgetMemory) {
+        if memory.configured != budget.spans_per_second {
+            return;
+        }
         let Some(spans_per_second) = memory.spans_per_second.filter(|b| b.is_finite() && *b > 0.0) else { return };
         self.spans_per_second = Some(clamp(spans_per_second, budget));
         if let Some(capacity) = memory.capacity.filter(|c| c.is_finite() && *c > 0.0) {
             self.phase = Phase::tracking(capacity, now.mono);
-            self.reason = BudgetReason::Holding;
+            let is_reached = budget.spans_per_second.is_some_and(|configured| spans_per_second >= configured);
+            self.reason = if is_reached { BudgetReason::Configured } else { BudgetReason::Holding };
         }
     }
 
-    /// What a later process needs to know.
-    pub fn memory(&self) -> BudgetMemory {
+    /// What a later process needs to know; `budget` is the one in force.
+    pub fn memory(&self, budget: &policy::Budget) -> BudgetMemory {
         let capacity = match self.phase {
             Phase::SlowStart => None,
             Phase::Tracking { capacity, .. } => Some(capacity),
         };
-        BudgetMemory { spans_per_second: self.spans_per_second, capacity }
+        BudgetMemory { configured: budget.spans_per_second, spans_per_second: self.spans_per_second, capacity }
     }
 
     /// Spans/s; `None` until something was measured.
@@ -142,6 +147,10 @@ impl BudgetLoop {
     pub fn step(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
         let elapsed = now.mono.since(self.stepped_at).min(STEP_MAX);
         self.stepped_at = now.mono;
+        if let Some(cut) = &mut self.last_cut {
+            // A wall clock that went back would make every interval one from before the cut, for as long as it went.
+            cut.at = cut.at.min(now.wall);
+        }
         if seen.loss_ratio - self.unavoidable_loss > limits.loss_target {
             self.on_loss(now, seen, limits);
         } else {
@@ -322,6 +331,9 @@ fn clamp(spans_per_second: f64, budget: &policy::Budget) -> f64 {
 /// What survives a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct BudgetMemory {
+    /// The policy's own number at that time; `None` = learnt.
+    #[serde(default)]
+    pub configured: Option<f64>,
     /// The budget in force.
     pub spans_per_second: Option<f64>,
     /// The capacity that loss showed.

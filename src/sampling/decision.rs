@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::policy::{Mode, Policy, ServiceRule};
 use super::probability::Probability;
 use super::traffic::Name;
 use crate::time::WallTime;
@@ -157,6 +158,15 @@ pub struct PolicyDecision {
     pub stranger: Probability,
     /// Whether the policy decides on less than it should: the reason, `None` when all is well.
     pub degraded: Option<Reason>,
+}
+
+impl PolicyDecision {
+    /// What a service is told that `rule` of `policy` is the first to match and that its demand never named. A pin
+    /// holds before its service is first seen.
+    pub fn told_to_stranger(&self, policy: &Policy, rule: &ServiceRule) -> Probability {
+        let pin = rule.active_pin(self.decided_at).filter(|_| policy.mode == Mode::Active);
+        pin.map_or(self.stranger, |pin| pin.probability)
+    }
 }
 
 /// What one policy's tick saw.

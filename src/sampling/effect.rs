@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(330);
 /// Follows commands into the data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effect {
-    commanded_at: Option<WallTime>,
+    commanded_at: WallTime,
     /// Offered load at constant demand, relative to the last command.
     drift: f64,
     last: Option<(Interval, f64)>,
@@ -68,7 +68,7 @@ impl Visibility {
 impl Effect {
     /// Nothing was commanded yet: the clients' first probability counts as a command at `now`.
     pub fn new(now: WallTime) -> Self {
-        Self { commanded_at: Some(now), drift: 1.0, last: None, settled: 0 }
+        Self { commanded_at: now, drift: 1.0, last: None, settled: 0 }
     }
 
     /// Notes a decision that multiplies the offered load, at constant demand, by `factor`.
@@ -79,18 +79,14 @@ impl Effect {
         }
     }
 
-    /// When the last command went out.
-    pub fn commanded_at(&self) -> Option<WallTime> {
-        self.commanded_at
-    }
-
     /// Judges an interval; each is given once, in order.
     pub fn judge(&mut self, now: WallTime, load: Load) -> Visibility {
-        let Some(commanded_at) = self.commanded_at else { return Visibility::Adopted };
-        if now.since(commanded_at) > PATIENCE {
+        // A wall clock that went back would make every interval one from before the command, for as long as it went.
+        self.commanded_at = self.commanded_at.min(now);
+        if now.since(self.commanded_at) > PATIENCE {
             return Visibility::Settled;
         }
-        if load.over.from < commanded_at {
+        if load.over.from < self.commanded_at {
             return Visibility::Before;
         }
         self.count_settled(load);
@@ -157,11 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_goes_back_delays_nothing() {
+        let mut effect = Effect::new(at(3_600));
+        assert_eq!(effect.judge(at(10), load(10, 100.0, 100.0)), Visibility::Before);
+        assert_eq!(effect.judge(at(15), load(15, 100.0, 100.0)), Visibility::Adopted);
+    }
+
+    #[test]
     fn small_changes_add_up_to_a_command() {
         let mut effect = Effect::new(at(0));
         effect.command(at(10), 0.98);
-        assert_eq!(effect.commanded_at(), Some(at(0)));
+        assert_eq!(effect.commanded_at, at(0));
         effect.command(at(20), 0.96);
-        assert_eq!(effect.commanded_at(), Some(at(20)));
+        assert_eq!(effect.commanded_at, at(20));
     }
 }

@@ -63,28 +63,41 @@ impl Governor {
 
     /// What a later process needs to know.
     pub fn memory(&self) -> Memory {
-        Memory::of(self.budget.memory(), self.spans.get(), self.roster.services())
+        Memory::of(self.budget.memory(&self.policy.budget), self.spans.get(), self.roster.services())
     }
 
     /// Goes on under another version of the same policy: what was learnt stays, unless the number behind it changed.
     pub fn replace_policy(&mut self, now: Tick, policy: Arc<Policy>) {
         if policy.budget != self.policy.budget {
-            let memory = self.budget.memory();
+            let memory = self.budget.memory(&self.policy.budget);
             self.budget = BudgetLoop::new(now, &policy.budget);
-            if policy.budget.spans_per_second.is_none() {
-                self.budget.restore(now, &policy.budget, memory);
-            }
+            self.budget.restore(now, &policy.budget, memory);
         }
         if policy.spans_per_trace != self.policy.spans_per_trace {
             self.spans = SpansPerTrace::new(policy.spans_per_trace);
         }
-        if policy.law != self.policy.law {
+        let is_dry_run = policy.mode == Mode::DryRun;
+        if is_dry_run && self.policy.mode == Mode::Active {
+            self.freeze(now);
+        }
+        if policy.law != self.policy.law && !is_dry_run {
             self.roster.unlist_operations();
         }
         self.roster.reassign(&policy);
         self.policy = policy;
         let bounds = self.policy.probability;
-        self.roster.services_mut().iter_mut().for_each(|s| s.clamp(bounds));
+        self.roster.services_mut().iter_mut().for_each(|s| s.clamp(bounds, is_dry_run));
+    }
+
+    /// A dry run begins: what no law decided, pins and answers to services that are no roots, is served on as well.
+    fn freeze(&mut self, now: Tick) {
+        let stranger = report::stranger(&self.policy, &self.roster, self.degraded);
+        for service in self.roster.services_mut() {
+            if let Some((told, _)) = report::set_apart(&self.policy, service, stranger, now) {
+                service.rate.served = told;
+                service.operations.iter_mut().for_each(|o| o.is_listed = false);
+            }
+        }
     }
 
     /// One tick. `traffic` is `None` when the source did not answer; services in `taken` belong to policies before.
@@ -98,6 +111,9 @@ impl Governor {
             (Ground::Hold(reason), _) => self.hold(reason),
             (Ground::Fallback, _) => self.fall_back(),
             _ => {}
+        }
+        if self.policy.law == Law::Fixed {
+            self.fix();
         }
         self.inputs.age = Some(self.guard.age(now));
         report::decision(now, &self.policy, &self.roster, self.inputs, self.degraded, taken)
@@ -116,10 +132,7 @@ impl Governor {
                 let bounds = self.policy.probability;
                 (self.uniform(now, |d| threshold::threshold(&constants, &bounds, d, loss)), Bars::only(no_rise))
             }
-            Law::Fixed => {
-                let want = Want { probability: self.policy.probability.initial, reason: Reason::Fixed };
-                (self.uniform(now, |_| want), Bars::only(None))
-            }
+            Law::Fixed => (self.fixed(), Bars::only(None)),
         };
         self.settle(&wanted, bars);
         let after = self.sampled_per_second(now);
@@ -131,8 +144,7 @@ impl Governor {
     /// Every governed root that has demand and no pin: those that a law decides on.
     fn is_free(&self, now: Tick, service: &Service) -> bool {
         let rule = service.rule(&self.policy);
-        let is_pinned = rule.pin.as_ref().is_some_and(|pin| pin.is_active(now.wall));
-        rule.is_root && !is_pinned && service.demand.is_some_and(|d| d > 0.0)
+        rule.is_root && rule.active_pin(now.wall).is_none() && service.demand.is_some_and(|d| d > 0.0)
     }
 
     fn governed(&self) -> impl Iterator<Item = &Service> {
@@ -141,9 +153,10 @@ impl Governor {
 
     /// Root traces/s that what is served now should sample.
     fn sampled_per_second(&self, now: Tick) -> f64 {
+        let is_active = self.policy.mode == Mode::Active;
         let sampled = |service: &Service| match report::active_pin(&self.policy, service, now) {
-            Some(pin) => service.demand.unwrap_or(0.0) * pin.probability.get(),
-            None => service.sampled_per_second(),
+            Some(pin) if is_active => service.demand.unwrap_or(0.0) * pin.probability.get(),
+            _ => service.sampled_per_second(),
         };
         self.governed().map(sampled).sum()
     }
@@ -155,6 +168,17 @@ impl Governor {
             self.is_free(now, service).then(wanted)
         };
         self.roster.services().iter().map(of).collect()
+    }
+
+    /// The law that needs no input: every service, whether its demand is known or not.
+    fn fixed(&self) -> Vec<Option<Wanted>> {
+        let initial = self.policy.probability.initial;
+        let of = |service: &Service| Some(Wanted::uniform(service, service.rule(&self.policy), initial, Reason::Fixed));
+        self.roster.services().iter().map(of).collect()
+    }
+
+    fn fix(&mut self) {
+        self.settle(&self.fixed(), Bars::only(None));
     }
 
     fn adaptive(
@@ -250,10 +274,10 @@ impl Governor {
                 if service.is_stale { Some(Reason::Stale) } else { service.is_warming.then_some(Reason::Warming) };
             let bars = Bars { no_rise: bars.no_rise.or(own), ..bars };
             let decide = |held: Decided, want: Want| {
-                let is_fixed = want.reason == Reason::FixedOperation;
+                let is_fixed = matches!(want.reason, Reason::Fixed | Reason::FixedOperation);
                 held.decided(if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) }, is_dry_run)
             };
-            service.list(&wanted.operations, decide);
+            service.list(wanted, is_dry_run, decide);
             service.rate = decide(service.rate, wanted.rate);
             service.share = wanted.share;
             was_limited |= service.rate.reason == Reason::Recovering;
@@ -270,8 +294,10 @@ impl Governor {
     }
 
     fn fall_back(&mut self) {
-        self.degraded = Some(Reason::Fallback);
-        if self.policy.law != Law::Fixed {
+        let is_fixed = self.policy.law == Law::Fixed;
+        // What needs no input does not fall back for the lack of it.
+        self.degraded = Some(if is_fixed { Reason::Stale } else { Reason::Fallback });
+        if !is_fixed {
             self.is_recovering = true;
             let (fallback, is_dry_run) = (self.policy.probability.fallback, self.policy.mode == Mode::DryRun);
             self.roster.services_mut().iter_mut().for_each(|s| s.fall_back(fallback, is_dry_run));
@@ -323,11 +349,14 @@ impl Service {
         }
     }
 
-    /// What holds must be within the bounds in force, also where no fresh input lets a law decide anew.
-    fn clamp(&mut self, bounds: Bounds) {
+    /// What holds must be within the bounds in force, also where no fresh input lets a law decide anew. A dry run's
+    /// bounds are not served.
+    fn clamp(&mut self, bounds: Bounds, is_dry_run: bool) {
         for rate in self.rates().filter(|rate| rate.reason != Reason::FixedOperation) {
             rate.probability = rate.probability.clamp(bounds.min, bounds.max);
-            rate.served = rate.served.clamp(bounds.min, bounds.max);
+            if !is_dry_run {
+                rate.served = rate.served.clamp(bounds.min, bounds.max);
+            }
         }
     }
 
@@ -335,11 +364,11 @@ impl Service {
         std::iter::once(&mut self.rate).chain(self.operations.iter_mut().map(|o| &mut o.rate))
     }
 
-    fn list(&mut self, wanted: &[(usize, Want)], decide: impl Fn(Decided, Want) -> Decided) {
+    fn list(&mut self, wanted: &Wanted, is_dry_run: bool, decide: impl Fn(Decided, Want) -> Decided) {
         // An operation that rests keeps what it held, and stays listed: its next burst must not find the service's
         // own, possibly higher, probability.
         let mut is_wanted = vec![false; self.operations.len()];
-        for (i, want) in wanted {
+        for (i, want) in &wanted.operations {
             is_wanted[*i] = true;
             let operation = &mut self.operations[*i];
             // One that was not listed was served the service's own probability until now.
@@ -349,7 +378,9 @@ impl Service {
         }
         for (operation, is_wanted) in self.operations.iter_mut().zip(is_wanted) {
             if !is_wanted && operation.demand.is_some_and(|d| d > 0.0) {
-                operation.is_listed = false;
+                // Would get the service's own; a dry run serves on what it was told.
+                operation.is_listed &= is_dry_run;
+                operation.rate = decide(operation.rate, wanted.rate);
             } else if !is_wanted && operation.is_listed {
                 operation.rate.reason = Reason::Idle;
             }

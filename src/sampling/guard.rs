@@ -9,6 +9,9 @@ use crate::time::{MonoTime, Tick, WallTime};
 
 /// Polls, or scrapes, that may bring nothing new before input counts as stale.
 const MISSED_MAX: u32 = 2;
+/// Time between two scrapes while it is not learnt, for input that tells its age: Prometheus's own default. A shorter
+/// one would take each pause of a slow scraper for an outage.
+const UNLEARNT_SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a tick may do with what it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,7 @@ impl Guard {
             _ if age > max_age => Ground::Fallback,
             Some(true) => Ground::Hold(Reason::DemandAbsent),
             Some(false) => Ground::Hold(Reason::Outage),
-            None if age > self.stale_after() => Ground::Hold(Reason::Stale),
+            None if age > self.silence_max(traffic) => Ground::Hold(Reason::Stale),
             None => Ground::Same,
         }
     }
@@ -84,6 +87,13 @@ impl Guard {
             traffic.received.is_none().then_some(Reason::PipelineAbsent)
         };
         Some(Ground::Fresh { no_rise })
+    }
+
+    /// How long nothing new may come before it is called stale.
+    fn silence_max(&self, traffic: Option<&Traffic>) -> Duration {
+        let is_learning = self.scrape_interval.is_none() && traffic.is_some_and(|t| t.age.is_some());
+        let unlearnt = if is_learning { UNLEARNT_SCRAPE_INTERVAL * MISSED_MAX } else { Duration::ZERO };
+        self.stale_after().max(unlearnt)
     }
 
     fn stale_after(&self) -> Duration {
@@ -152,6 +162,18 @@ mod tests {
         guard.judge(at(5), Some(&slow), MAX_AGE);
         assert_eq!(guard.judge(at(60), None, MAX_AGE), Ground::Same);
         assert_eq!(guard.judge(at(66), None, MAX_AGE), Ground::Hold(Reason::Stale));
+    }
+
+    #[test]
+    fn a_slow_scrape_is_not_stale_while_its_interval_is_being_learnt() {
+        let mut guard = Guard::new(at(0), POLL);
+        for now in (15..=60).step_by(5) {
+            let unlearnt = Traffic { scrape_interval: None, ..traffic(now, now / 60 * 60) };
+            let ground = guard.judge(at(now), Some(&unlearnt), MAX_AGE);
+            assert!(!matches!(ground, Ground::Hold(_)), "{ground:?} at {now}");
+        }
+        let dead = Traffic { scrape_interval: None, ..traffic(181, 60) };
+        assert_eq!(guard.judge(at(181), Some(&dead), MAX_AGE), Ground::Hold(Reason::Stale));
     }
 
     #[test]

@@ -204,6 +204,11 @@ impl ServiceRule {
         Self { pattern, weight: 1.0, is_root: true, floor_traces_per_second: 0.0, pin: None, operations: Vec::new() }
     }
 
+    /// The pin that holds at `now`.
+    pub fn active_pin(&self, now: WallTime) -> Option<&Pin> {
+        self.pin.as_ref().filter(|pin| pin.is_active(now))
+    }
+
     /// The first operation rule whose pattern matches `operation`.
     pub fn operation_rule(&self, operation: &str) -> Option<&OperationRule> {
         self.operations.iter().find(|rule| rule.pattern.matches(operation))

@@ -14,7 +14,20 @@ use crate::time::Tick;
 
 /// The pin that holds for a service now.
 pub(super) fn active_pin<'a>(policy: &'a Policy, service: &Service, now: Tick) -> Option<&'a Pin> {
-    service.rule(policy).pin.as_ref().filter(|pin| pin.is_active(now.wall))
+    service.rule(policy).active_pin(now.wall)
+}
+
+/// What is told, and why, to a service that no law decides on: it is pinned, or it is no root.
+pub(super) fn set_apart(
+    policy: &Policy,
+    service: &Service,
+    stranger: Probability,
+    now: Tick,
+) -> Option<(Probability, Reason)> {
+    match active_pin(policy, service, now) {
+        Some(pin) => Some((pin.probability, Reason::Pinned)),
+        None => (!service.rule(policy).is_root).then_some((stranger, Reason::NotRoot)),
+    }
 }
 
 pub(super) fn decision(
@@ -35,7 +48,7 @@ pub(super) fn decision(
 }
 
 /// The lowest probability of a root that was decided on; `initial` until then.
-fn stranger(policy: &Policy, roster: &Roster, degraded: Option<Reason>) -> Probability {
+pub(super) fn stranger(policy: &Policy, roster: &Roster, degraded: Option<Reason>) -> Probability {
     let is_decided_root = |s: &&Service| s.rule(policy).is_root && s.rate.reason != Reason::Initial;
     let decided = roster.services().iter().filter(is_decided_root).map(|s| s.rate.served);
     let lowest = decided.reduce(Probability::min).unwrap_or(policy.probability.initial);
@@ -45,18 +58,14 @@ fn stranger(policy: &Policy, roster: &Roster, degraded: Option<Reason>) -> Proba
 
 fn service_decision(now: Tick, policy: &Policy, service: &Service, stranger: Probability) -> ServiceDecision {
     let rule = service.rule(policy);
-    let uniform = |probability, reason| ServiceDecision {
-        service: service.name.clone(),
-        rate: held_or(policy, service, probability, reason),
-        demand_per_second: service.demand,
-        share_spans_per_second: None,
-        operations: Vec::new(),
-    };
-    if let Some(pin) = active_pin(policy, service, now) {
-        return uniform(pin.probability, Reason::Pinned);
-    }
-    if !rule.is_root {
-        return uniform(stranger, Reason::NotRoot);
+    if let Some((probability, reason)) = set_apart(policy, service, stranger, now) {
+        return ServiceDecision {
+            service: service.name.clone(),
+            rate: held_or(policy, service, probability, reason),
+            demand_per_second: service.demand,
+            share_spans_per_second: None,
+            operations: Vec::new(),
+        };
     }
     ServiceDecision {
         service: service.name.clone(),

@@ -209,7 +209,8 @@ impl Service {
         self.is_warming |= row.is_warming;
         self.is_stale |= row.is_stale;
         self.named_at = now;
-        if let Some(name) = &row.operation {
+        // Clients refuse an operation without a name: its requests are the service's own.
+        if let Some(name) = row.operation.as_ref().filter(|name| !name.is_empty()) {
             let operation = self.entry(now, name);
             operation.demand = Some(operation.demand.unwrap_or(0.0) + demand);
             operation.named_at = now;

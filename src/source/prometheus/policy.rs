@@ -101,6 +101,11 @@ impl PolicyState {
         }
         if let (Some(answered), false) = (known_age.transpose()?, readings.demand.rows.is_empty()) {
             let age = self.freshness.age(answered, self.demand.window(), timeline);
+            if readings.demand.age.is_none() {
+                readings.demand.interval = self.freshness.interval();
+                let over_ms = self.freshness.over_ms(self.demand.window());
+                readings.demand.over_ms = over_ms.or(readings.demand.over_ms);
+            }
             readings.demand.age = Some(readings.demand.age.map_or(age, |own| own.max(age)));
         }
         readings.traffic(self.demand.groups(), timeline)

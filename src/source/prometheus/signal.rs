@@ -163,6 +163,8 @@ impl Signal {
                 let (mut reading, rejected) = rates.read(&answer.result, timeline.source_now_ms)?;
                 if let (Some(body), false) = (&fetched.freshness, reading.rows.is_empty()) {
                     reading.age = Some(self.freshness.age(age(body)?, self.query.window(), timeline));
+                    reading.interval = self.freshness.interval();
+                    reading.over_ms = self.freshness.over_ms(self.query.window()).or(reading.over_ms);
                 }
                 (Some(reading), rejected)
             }
