@@ -59,6 +59,7 @@ impl Governor {
         }
         // What is served now is as old as the memory: rises after it are rises after a hold.
         self.is_recovering = !memory.services.is_empty();
+        self.degraded = self.is_recovering.then_some(Reason::Restored);
     }
 
     /// What a later process needs to know.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flyball::config::Auth;
 use flyball::source::{OnlineReading, Signals};
+use flyball::telemetry::metrics::OutcomeLabels;
 use libtest_mimic::Trial;
 use url::Url;
 
@@ -153,6 +154,10 @@ async fn fails_in_time(scenario: Scenario, kind: &str) {
     let result = bench.poll().await;
     assert_eq!(result.as_ref().map(|_| ()).map_err(|e| e.kind()), Err(kind), "{result:?}");
     assert!(start.elapsed() < timeout * 3, "took {:?}", start.elapsed());
+    // A query that is given up together with its policy is not counted.
+    if let Some(outcome) = result.err().map(|error| error.kind()).filter(|kind| *kind != "timeout") {
+        assert!(bench.metrics.source_queries.get_or_create(&OutcomeLabels { outcome }).get() > 0, "{outcome}");
+    }
 }
 
 async fn slow_beside_well() {

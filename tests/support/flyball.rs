@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,36 +14,73 @@ use super::http;
 /// A running server, its addresses and what it logged.
 pub struct Flyball {
     pub http: SocketAddr,
+    pub grpc: SocketAddr,
     pub admin: SocketAddr,
     pub child: Reaped,
     pub log: Arc<Mutex<Vec<String>>>,
-    _folder: tempfile::TempDir,
+    home: Arc<Home>,
+}
+
+/// A folder with a configuration on free ports and its policies.
+pub struct Home(tempfile::TempDir);
+
+impl Home {
+    /// With this source (YAML of the `source` key) and one policy.
+    pub fn new(source: &str, policy: &str) -> Self {
+        let home = Self(tempfile::tempdir().expect("a folder"));
+        std::fs::create_dir(home.path().join("policies")).expect("made");
+        home.configure(&format!(
+            "source: {source}\nserve: {{http: '127.0.0.1:0', grpc: ['127.0.0.1:0']}}\nadmin: {{listen: '127.0.0.1:0'}}\n\
+             log: {{format: json}}\n"
+        ));
+        home.write("policies/shop.yaml", policy);
+        home
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Replaces a file.
+    pub fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.path().join(file), text).expect("written");
+    }
+
+    /// Adds lines to the configuration.
+    pub fn configure(&self, lines: &str) {
+        let file = self.path().join("flyball.yaml");
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        std::fs::write(file, before + lines).expect("written");
+    }
+
+    /// `flyball run` with this configuration, not started yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
+        command.arg("run").arg("--config").arg(self.path().join("flyball.yaml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
 }
 
 impl Flyball {
     /// Starts it with this source (YAML of the `source` key) and one policy, on free ports.
     pub fn start(source: &str, policy: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = format!(
-            "source: {source}\nserve: {{http: '127.0.0.1:0', grpc: ['127.0.0.1:0']}}\nadmin: {{listen: '127.0.0.1:0'}}\n\
-             log: {{format: json}}\n"
-        );
-        std::fs::write(folder.path().join("flyball.yaml"), config).expect("written");
-        std::fs::create_dir(folder.path().join("policies")).expect("made");
-        std::fs::write(folder.path().join("policies/shop.yaml"), policy).expect("written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flyball"))
-            .arg("run")
-            .arg("--config")
-            .arg(folder.path().join("flyball.yaml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("flyball starts");
+        Self::start_in(&Arc::new(Home::new(source, policy)))
+    }
+
+    /// Starts it with the configuration of `home`.
+    pub fn start_in(home: &Arc<Home>) -> Self {
+        let mut child = home.command().spawn().expect("flyball starts");
         let log = follow(child.stderr.take().expect("piped"));
         let child = Reaped(child);
         let addresses = wait_for("flyball to listen", Duration::from_secs(20), || listening(&log));
-        Self { http: addresses["http"], admin: addresses["admin"], child, log, _folder: folder }
+        let [http, grpc, admin] = ["http", "grpc", "admin"].map(|protocol| addresses[protocol]);
+        Self { http, grpc, admin, child, log, home: Arc::clone(home) }
+    }
+
+    /// Where its files are.
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// What a client of `service` is told.

@@ -66,13 +66,19 @@ impl Client {
         })
     }
 
-    /// The body of a 200, not decoded yet.
+    /// The body of a 200, not decoded yet: how such a query ended is for its reader to [note](Self::note).
     pub(super) async fn query(&self, promql: &str) -> Result<Bytes, QueryError> {
         let answer = tokio::time::timeout(self.timeout, self.paced(promql)).await;
         let answer = answer.unwrap_or(Err(QueryError::Timeout(self.timeout)));
-        let outcome = answer.as_ref().map_or_else(QueryError::kind, |_| "ok");
-        self.metrics.source_queries.get_or_create(&OutcomeLabels { outcome }).inc();
+        if answer.is_err() {
+            note(&self.metrics, &answer);
+        }
         answer
+    }
+
+    /// Notes what came of reading a body.
+    pub(super) fn note<T>(&self, read: &Result<T, QueryError>) {
+        note(&self.metrics, read);
     }
 
     async fn paced(&self, promql: &str) -> Result<Bytes, QueryError> {
@@ -103,6 +109,12 @@ impl Client {
         }
         Ok(request)
     }
+}
+
+/// Counts how one query ended. A login page with status 200 is no answer, so this is known only once a body was read.
+pub(super) fn note<T>(metrics: &Metrics, ended: &Result<T, QueryError>) {
+    let outcome = ended.as_ref().map_or_else(QueryError::kind, |_| "ok");
+    metrics.source_queries.get_or_create(&OutcomeLabels { outcome }).inc();
 }
 
 /// Read again for each query, so that a rotated token is taken up. The value is marked as not to be printed.

@@ -102,7 +102,9 @@ impl PrometheusSource {
         }
         let body = self.client.query("time()").await.ok()?;
         let half = clock.now().mono.since(asked_at) / 2;
-        let seconds = signal::smallest(&body).ok()??;
+        let seconds = signal::smallest(&body);
+        self.client.note(&seconds);
+        let seconds = seconds.ok()??;
         let server_time = crate::time::WallTime::from_unix_seconds(seconds)?;
         Some((asked_at.plus(half), server_time.unix_ms()))
     }

@@ -83,7 +83,7 @@ impl PolicyState {
         let demand = self.demand.observe(&answers.demand, targets, timeline, metrics);
         let received = self.received.observe(&answers.received, targets, timeline, metrics);
         let dropped = self.dropped.observe(&answers.dropped, targets, timeline, metrics);
-        let known_age = answers.freshness.as_ref().map(|body| age(body));
+        let known_age = answers.freshness.as_ref().map(|body| age(body, metrics));
         let gaps = [&self.demand, &self.received, &self.dropped].into_iter().filter_map(Signal::gap_max_ms);
         targets.settle(gaps.max().unwrap_or(GAP_MAX_MS), timeline.source_now_ms);
 

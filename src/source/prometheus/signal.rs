@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::answer::{Answer, QueryResult, decode, labels};
-use super::client::Client;
+use super::client::{Client, note};
 use super::freshness::Freshness;
 use super::rates::{Rates, nothing_usable, wrong_type};
 use crate::source::error::QueryError;
@@ -147,6 +147,18 @@ impl Signal {
         timeline: &Timeline,
         metrics: &Metrics,
     ) -> Result<Observed, QueryError> {
+        let observed = self.read(fetched, targets, timeline, metrics);
+        note(metrics, &observed);
+        observed
+    }
+
+    fn read(
+        &mut self,
+        fetched: &Fetched,
+        targets: &mut Targets,
+        timeline: &Timeline,
+        metrics: &Metrics,
+    ) -> Result<Observed, QueryError> {
         let answer = decode(&fetched.body)?;
         metrics.source_warnings.inc_by(u64::from(answer.warnings > 0));
         self.switch(fetched);
@@ -162,7 +174,7 @@ impl Signal {
             By::Server(rates) => {
                 let (mut reading, rejected) = rates.read(&answer.result, timeline.source_now_ms)?;
                 if let (Some(body), false) = (&fetched.freshness, reading.rows.is_empty()) {
-                    reading.age = Some(self.freshness.age(age(body)?, self.query.window(), timeline));
+                    reading.age = Some(self.freshness.age(age(body, metrics)?, self.query.window(), timeline));
                     reading.interval = self.freshness.interval();
                     reading.over_ms = self.freshness.over_ms(self.query.window()).or(reading.over_ms);
                 }
@@ -239,12 +251,16 @@ fn observe_raw(tracker: &mut Tracker, answer: &Answer<'_>, targets: &mut Targets
 /// How many series a counter's selector has; 0 where it has none.
 pub(super) async fn count(client: &Client, counter: &Counter) -> Result<f64, QueryError> {
     let body = client.query(&format!("count({})", counter.selector())).await?;
-    Ok(smallest(&body)?.unwrap_or(0.0))
+    let count = smallest(&body);
+    client.note(&count);
+    Ok(count?.unwrap_or(0.0))
 }
 
 /// An age in seconds from the answer of a freshness query; `None` where its series are absent.
-pub(super) fn age(body: &[u8]) -> Result<Option<Duration>, QueryError> {
-    Ok(smallest(body)?.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok()))
+pub(super) fn age(body: &[u8], metrics: &Metrics) -> Result<Option<Duration>, QueryError> {
+    let seconds = smallest(body);
+    note(metrics, &seconds);
+    Ok(seconds?.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok()))
 }
 
 /// The smallest number of a vector or a scalar.
