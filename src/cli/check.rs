@@ -4,11 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::layers::process_environment;
 use crate::config::{self, SourceConfig};
 use crate::document::problem::Problem;
 use crate::document::values::format_duration;
-use crate::policy::{self, SourceKind};
+use crate::policy::SourceKind;
 use crate::sampling::policy::{Budget, Law, Mode, Policy, ServiceRule};
 use crate::source::{Query, Signals, Unit};
 use crate::time::WallTime;
@@ -29,10 +28,8 @@ pub(super) struct CheckArgs {
 
 /// Runs the command.
 pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
-    let invalid = |errors: crate::document::problem::Problems| Failure::Invalid(errors.to_string());
-    let config = config::load::load(arguments.config.as_deref(), process_environment(), &[]).map_err(invalid)?;
+    let (config, policies) = super::settings::load(arguments.config.as_deref())?;
     let kind = SourceKind::of(&config.config.source);
-    let policies = policy::load::load(&config.config.policies, kind).map_err(invalid)?;
 
     let mut text = settings(&config);
     for (policy, file) in policies.set.policies.iter().zip(&policies.files) {

@@ -6,6 +6,7 @@ mod explain;
 mod online;
 mod run;
 mod schema;
+mod settings;
 
 use std::io::Write;
 use std::process::ExitCode;

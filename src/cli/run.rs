@@ -7,10 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use crate::config::layers::process_environment;
 use crate::house::House;
-use crate::policy::SourceKind;
-use crate::{config, policy, serve, telemetry};
+use crate::{serve, telemetry};
 
 /// Arguments of `flyball run`.
 #[derive(Debug, clap::Args)]
@@ -22,11 +20,8 @@ pub(super) struct RunArgs {
 
 /// Runs the command.
 pub(super) fn run(arguments: RunArgs) -> Result<(), Failure> {
-    let loaded = config::load::load(arguments.config.as_deref(), process_environment(), &[])
-        .map_err(|errors| Failure::Invalid(errors.to_string()))?;
+    let (loaded, policies) = super::settings::load(arguments.config.as_deref())?;
     telemetry::logs::init(&loaded.config.log).map_err(|error| Failure::Invalid(error.to_string()))?;
-    let policies = policy::load::load(&loaded.config.policies, SourceKind::of(&loaded.config.source))
-        .map_err(|errors| Failure::Invalid(errors.to_string()))?;
     for warning in loaded.warnings.iter().chain(&policies.warnings) {
         tracing::warn!("{warning}");
     }

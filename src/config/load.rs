@@ -15,8 +15,23 @@ pub const DEFAULT_FILE: &str = "flyball.yaml";
 /// Largest configuration file.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
-/// All errors of a configuration.
-pub type ConfigErrors = Problems;
+/// A configuration that does not hold together.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    /// Every error of every layer.
+    pub errors: Problems,
+    /// Where the policies would be, as far as that can be told: their errors can be shown with these.
+    pub policies: Option<PoliciesHint>,
+}
+
+/// What of a broken configuration concerns the policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoliciesHint {
+    /// Their folder.
+    pub folder: PathBuf,
+    /// Whether the source is `scrape`, on which fewer policies are valid.
+    pub is_scrape: bool,
+}
 
 /// A configuration that holds together.
 #[derive(Debug, Clone)]
@@ -54,16 +69,20 @@ pub fn load(
     let overrides = layers::overrides(overrides, &mut errors);
     let tree = layers::merge(vec![base, environment, overrides]);
     if is_file_broken {
-        return Err(Problems(errors).sorted());
+        return Err(ConfigErrors { errors: Problems(errors).sorted(), policies: None });
     }
     let (raw, misfits) = read::read::<RawConfig>(&tree);
     errors.extend(misfits);
+    let policies = Some(PoliciesHint {
+        folder: validate::policies(raw.policies.clone(), &mut Check::new(&tree)),
+        is_scrape: raw.source.as_ref().is_some_and(|source| source.scrape.is_some()),
+    });
     let mut check = Check::new(&tree);
     check.errors = errors;
     let config = validate::validate(raw, &mut check);
     match config {
         Some(config) if check.errors.is_empty() => Ok(Loaded { config, file, warnings: check.warnings }),
-        _ => Err(Problems(check.errors).sorted()),
+        _ => Err(ConfigErrors { errors: Problems(check.errors).sorted(), policies }),
     }
 }
 

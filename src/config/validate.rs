@@ -32,7 +32,7 @@ pub(super) fn validate(raw: RawConfig, check: &mut Check<'_>) -> Option<Config> 
     Some(Config { source: source?, policies, serve: serve?, admin: admin?, state, log })
 }
 
-fn policies(written: Option<String>, check: &mut Check<'_>) -> PathBuf {
+pub(super) fn policies(written: Option<String>, check: &mut Check<'_>) -> PathBuf {
     match written {
         Some(path) => check.path("policies", &path),
         None => match &check.root().place {

@@ -1,5 +1,6 @@
 //! Folders that leave with the demo.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -10,8 +11,12 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// A new folder of this process for `what`.
     pub(super) fn make(what: &str) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("flyball-demo-{}-{what}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        // A name that nobody can have made before, and a folder that nobody else may write.
+        let path = std::env::temp_dir().join(format!("flyball-demo-{what}-{:016x}", rand::random::<u64>()));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 

@@ -8,6 +8,8 @@ use crate::sampling::decision::PolicyDecision;
 
 /// Lines between two headings, where lines are not drawn over.
 const HEADING_EVERY: u64 = 15;
+/// Seconds that are remembered, for the pictures and the summary: whole rounds of the story.
+const REMEMBERED_SECONDS: usize = 3_600;
 /// Seconds in the small pictures.
 const PICTURE_SECONDS: usize = 60;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -48,11 +50,14 @@ impl Screen {
         if let Some(event) = story::event(second.at) {
             self.say(&format!("{:>4}s  ── {event}", second.at));
         }
+        if self.seconds.len() == REMEMBERED_SECONDS {
+            self.seconds.remove(0);
+        }
         self.seconds.push(second);
         if self.is_live { self.redraw() } else { self.print_line() }
     }
 
-    /// Every second so far.
+    /// The last seconds, at most an hour.
     pub(super) fn seconds(&self) -> &[Second] {
         &self.seconds
     }
@@ -153,7 +158,7 @@ pub(super) fn summary(seconds: &[Second], kept: Critical) -> String {
     let sum = |of: fn(&Second) -> f64| seconds.iter().map(of).sum::<f64>();
     let (received, lost, capacity) = (sum(|s| s.received), sum(|s| s.lost), sum(|s| s.capacity));
     let loss = if received > 0.0 { lost / received } else { 0.0 };
-    let mut text = String::from("\nWhat the tracing backend saw:\n");
+    let mut text = format!("\nWhat the tracing backend saw in {} s:\n", seconds.len());
     let mut row = |name: &str, lost: f64, accepted: f64| {
         let _ = writeln!(text, "  {name:<38} {:>7} lost {accepted:>7.0} spans/s kept", percent(lost));
     };

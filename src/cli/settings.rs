@@ -1,0 +1,29 @@
+//! What `run` and `check` start from: the configuration and all policies, every error of both at once.
+
+use std::path::Path;
+
+use super::Failure;
+use crate::config::layers::process_environment;
+use crate::config::load::ConfigErrors;
+use crate::document::problem::Problems;
+use crate::policy::SourceKind;
+use crate::{config, policy};
+
+/// Loads both.
+///
+/// # Errors
+/// Invalid, with every error; where the configuration is broken, those of its policies as far as they can be told.
+pub(super) fn load(file: Option<&Path>) -> Result<(config::load::Loaded, policy::load::Loaded), Failure> {
+    let invalid = |errors: Problems| Failure::Invalid(errors.to_string());
+    let config = config::load::load(file, process_environment(), &[]).map_err(|broken| invalid(all(broken)))?;
+    let kind = SourceKind::of(&config.config.source);
+    let policies = policy::load::load(&config.config.policies, kind).map_err(invalid)?;
+    Ok((config, policies))
+}
+
+fn all(broken: ConfigErrors) -> Problems {
+    let Some(hint) = broken.policies.filter(|hint| hint.folder.is_dir()) else { return broken.errors };
+    let kind = if hint.is_scrape { SourceKind::Scrape } else { SourceKind::Prometheus };
+    let more = policy::load::load(&hint.folder, kind).err().map_or_else(Vec::new, |errors| errors.0);
+    Problems(broken.errors.0.into_iter().chain(more).collect())
+}
