@@ -64,7 +64,11 @@ impl Governor {
 
     /// What a later process needs to know.
     pub fn memory(&self) -> Memory {
-        Memory::of(self.budget.memory(&self.policy.budget), self.spans.get(), self.roster.services())
+        Memory {
+            budget: self.budget.memory(&self.policy.budget),
+            spans_per_trace: self.spans.get(),
+            services: self.roster.services().iter().map(Service::memory).collect(),
+        }
     }
 
     /// Goes on under another version of the same policy: what was learnt stays, unless the number behind it changed.
@@ -133,7 +137,8 @@ impl Governor {
                 let bounds = self.policy.probability;
                 (self.uniform(now, |d| threshold::threshold(&constants, &bounds, d, loss)), Bars::only(no_rise))
             }
-            Law::Fixed => (self.fixed(), Bars::only(None)),
+            // Settled at every tick, with input or without.
+            Law::Fixed => return,
         };
         self.settle(&wanted, bars);
         let after = self.sampled_per_second(now);
@@ -172,14 +177,11 @@ impl Governor {
     }
 
     /// The law that needs no input: every service, whether its demand is known or not.
-    fn fixed(&self) -> Vec<Option<Wanted>> {
+    fn fix(&mut self) {
         let initial = self.policy.probability.initial;
         let of = |service: &Service| Some(Wanted::uniform(service, service.rule(&self.policy), initial, Reason::Fixed));
-        self.roster.services().iter().map(of).collect()
-    }
-
-    fn fix(&mut self) {
-        self.settle(&self.fixed(), Bars::only(None));
+        let wanted: Vec<_> = self.roster.services().iter().map(of).collect();
+        self.settle(&wanted, Bars::only(None));
     }
 
     fn adaptive(

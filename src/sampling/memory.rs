@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::BudgetMemory;
-use super::roster::Service;
 use super::traffic::Name;
 
 /// Everything worth keeping over a restart.
@@ -27,19 +26,4 @@ pub struct ServiceMemory {
     /// Listed operations.
     #[serde(default)]
     pub operations: Vec<(Name, f64)>,
-}
-
-impl Memory {
-    pub(super) fn of(budget: BudgetMemory, spans_per_trace: Option<f64>, services: &[Service]) -> Self {
-        let listed = |service: &Service| {
-            let operations = service.operations.iter().filter(|o| o.is_listed);
-            operations.map(|o| (o.name.clone(), o.rate.served.get())).collect()
-        };
-        let of = |service: &Service| ServiceMemory {
-            name: service.name.clone(),
-            probability: service.rate.served.get(),
-            operations: listed(service),
-        };
-        Self { budget, spans_per_trace, services: services.iter().map(of).collect() }
-    }
 }

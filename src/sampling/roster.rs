@@ -177,6 +177,15 @@ impl Service {
         &policy.services[self.rule]
     }
 
+    /// What a later process needs to know of it.
+    pub fn memory(&self) -> ServiceMemory {
+        ServiceMemory {
+            name: self.name.clone(),
+            probability: self.rate.served.get(),
+            operations: self.listed().map(|o| (o.name.clone(), o.rate.served.get())).collect(),
+        }
+    }
+
     /// The operation of this name.
     pub fn operation(&self, name: &str) -> Option<&Operation> {
         self.operation_index.get(name).map(|i| &self.operations[*i])
