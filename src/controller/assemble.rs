@@ -89,3 +89,115 @@ fn is_same_strangers(a: &[Stranger], b: &[Stranger]) -> bool {
     let same = |(a, b): (&Stranger, &Stranger)| a.pattern == b.pattern && Arc::ptr_eq(&a.answer, &b.answer);
     a.len() == b.len() && a.iter().zip(b).all(same)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashSet};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::controller::governors::Governors;
+    use crate::controller::memory::Memories;
+    use crate::policy::LoadedPolicy;
+    use crate::sampling::pattern::Pattern;
+    use crate::sampling::policy::{Pin, Policy, ServiceRule};
+    use crate::sampling::probability::Probability;
+    use crate::sampling::traffic::{Demand, Interval, Rate, Traffic};
+    use crate::source::{DemandSignal, Query, Signals, Unit};
+    use crate::time::{MonoTime, Tick};
+
+    const TICK: Duration = Duration::from_secs(5);
+
+    /// Policies by name, ticked with the same traffic.
+    struct House {
+        policies: PolicySet,
+        governors: Governors,
+        snapshot: Snapshot,
+        ticks: u32,
+    }
+
+    impl House {
+        fn of(policies: Vec<Policy>) -> Self {
+            let loaded = |policy| LoadedPolicy { sampling: Arc::new(policy), signals: Arc::new(signals()) };
+            let policies = PolicySet { policies: policies.into_iter().map(loaded).collect() };
+            let governors = Governors::new(at(0), TICK, &policies, &Memories::default());
+            Self { policies, governors, snapshot: Snapshot::empty(1, at(0).wall), ticks: 0 }
+        }
+
+        fn tick(&mut self, demand: &[(&str, f64)]) -> &Snapshot {
+            self.ticks += 1;
+            let now = at(self.ticks);
+            let names = self.policies.policies.iter().map(|p| p.sampling.name.clone());
+            let traffic: BTreeMap<Name, Traffic> = names.map(|name| (name, traffic(self.ticks, demand))).collect();
+            let decisions = self.governors.tick(now, &traffic);
+            self.snapshot = assemble(&self.snapshot, now.wall, &self.policies, decisions, HashMap::new());
+            &self.snapshot
+        }
+
+        fn told(&self, service: &str) -> f64 {
+            self.snapshot.answer(service).strategy.probability.get()
+        }
+    }
+
+    fn at(tick: u32) -> Tick {
+        let since = TICK * tick;
+        Tick { mono: MonoTime::from_start(since), wall: WallTime::from_unix_ms(1_800_000_000_000).plus(since) }
+    }
+
+    fn traffic(tick: u32, demand: &[(&str, f64)]) -> Traffic {
+        let over = Interval::before(at(tick).wall, TICK);
+        Traffic {
+            demand: demand.iter().map(|(service, rate)| Demand::new(service, None, *rate)).collect(),
+            demand_over: Some(over),
+            received: Rate::new(0.0, over),
+            age: Some(Duration::ZERO),
+            ..Traffic::default()
+        }
+    }
+
+    fn signals() -> Signals {
+        let query = || Query::Opaque { promql: "x".into(), window: TICK };
+        let demand = DemandSignal { query: query(), service_label: "service".into(), operation_label: None };
+        Signals { demand, received: query(), dropped: query(), freshness: None, unit: Unit::Spans }
+    }
+
+    fn threshold(name: &str) -> Policy {
+        Policy { law: crate::sampling::policy::Law::Threshold(Default::default()), ..Policy::with_defaults(name) }
+    }
+
+    #[test]
+    fn the_generation_grows_exactly_when_an_answer_changes() {
+        let mut house = House::of(vec![threshold("shop")]);
+        let first = house.tick(&[("web", 100.0)]).generation;
+        let answer = Arc::clone(house.snapshot.answer("web"));
+        assert_eq!(house.tick(&[("web", 120.0)]).generation, first);
+        assert!(Arc::ptr_eq(&answer, house.snapshot.answer("web")), "carried over with its bytes");
+        let second = house.tick(&[("web", 1_000.0)]).generation;
+        assert!(second > first && house.snapshot.answer("web").generation == second);
+        assert_eq!(house.told("web"), 0.5);
+    }
+
+    #[test]
+    fn the_first_policy_by_name_keeps_a_service_that_two_name() {
+        let b = Policy { law: crate::sampling::policy::Law::Fixed, ..Policy::with_defaults("b") };
+        let mut house = House::of(vec![threshold("a"), b]);
+        house.tick(&[("web", 1_000.0)]);
+        assert_eq!(house.told("web"), 0.5);
+        let reasons: HashSet<_> = house.snapshot.decisions.iter().map(|d| d.services[0].rate.reason).collect();
+        assert_eq!(reasons, [Reason::AboveDemand, Reason::Conflict].into());
+    }
+
+    #[test]
+    fn strangers_get_the_lowest_root_a_pinned_pattern_its_pin_and_the_unclaimed_a_thousandth() {
+        let rule = |pattern: &str| ServiceRule::for_pattern(Pattern::new(pattern).expect("a pattern"));
+        let pin = Pin { probability: Probability::ONE, until: None, reason: "release".into() };
+        let mut policy = threshold("shop");
+        policy.services = vec![ServiceRule { pin: Some(pin), ..rule("batch*") }, rule("web*")];
+        let mut house = House::of(vec![policy]);
+        house.tick(&[]);
+        assert_eq!((house.told("web-new"), house.told("batch-new"), house.told("else")), (0.1, 1.0, 0.001));
+        house.tick(&[("web-a", 100.0), ("web-b", 1_000.0)]);
+        assert_eq!((house.told("web-new"), house.told("batch-new"), house.told("web-a")), (0.5, 1.0, 1.0));
+        assert!(!house.snapshot.knows("web-new"));
+    }
+}
