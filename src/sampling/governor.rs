@@ -34,6 +34,16 @@ pub struct Governor {
     is_recovering: bool,
 }
 
+/// What one fresh tick is decided from.
+#[derive(Debug, Clone, Copy)]
+struct Fresh<'a> {
+    now: Tick,
+    traffic: &'a Traffic,
+    no_rise: Option<Reason>,
+    /// Root traces/s that what is served now should sample at the new demand.
+    sampled: f64,
+}
+
 impl Governor {
     /// Knows nothing yet. `poll_interval` is the time between two ticks.
     pub fn new(now: Tick, policy: Arc<Policy>, poll_interval: Duration) -> Self {
@@ -131,7 +141,7 @@ impl Governor {
         self.inputs.loss_ratio = traffic.loss_ratio();
         let before = self.sampled_per_second(now);
         let (wanted, bars) = match self.policy.law {
-            Law::Adaptive(constants) => self.adaptive(now, traffic, no_rise, constants, before),
+            Law::Adaptive(constants) => self.adaptive(&Fresh { now, traffic, no_rise, sampled: before }, constants),
             Law::Threshold(constants) => {
                 let loss = traffic.loss_ratio().unwrap_or(0.0);
                 let bounds = self.policy.probability;
@@ -184,37 +194,27 @@ impl Governor {
         self.settle(&wanted, Bars::only(None));
     }
 
-    fn adaptive(
-        &mut self,
-        now: Tick,
-        traffic: &Traffic,
-        no_rise: Option<Reason>,
-        constants: AdaptiveConstants,
-        sampled: f64,
-    ) -> (Vec<Option<Wanted>>, Bars) {
-        let visibility = self.observe_pipeline(now, traffic, no_rise, constants, sampled);
+    fn adaptive(&mut self, fresh: &Fresh<'_>, constants: AdaptiveConstants) -> (Vec<Option<Wanted>>, Bars) {
+        let visibility = self.observe_pipeline(fresh, constants);
         self.inputs.budget_spans_per_second = self.budget.spans_per_second();
         self.inputs.budget_reason = self.budget.reason();
         self.inputs.spans_per_trace = self.spans.get();
         let awaiting = (!visibility.is_visible()).then_some(Reason::AwaitingEffect);
-        let bars =
-            Bars { no_rise: no_rise.or(awaiting), is_recovering: self.is_recovering, dead_band: constants.dead_band };
+        let bars = Bars {
+            no_rise: fresh.no_rise.or(awaiting),
+            is_recovering: self.is_recovering,
+            dead_band: constants.dead_band,
+        };
         let wanted = match (self.budget.spans_per_second(), self.spans.get()) {
-            (Some(budget), Some(spans)) => self.allocate(now, budget, spans),
-            _ => self.learning(now),
+            (Some(budget), Some(spans)) => self.allocate(fresh.now, budget, spans),
+            _ => self.learning(fresh.now),
         };
         (wanted, bars)
     }
 
     /// Lets one fresh tick's pipeline facts into the budget and into spans a trace.
-    fn observe_pipeline(
-        &mut self,
-        now: Tick,
-        traffic: &Traffic,
-        no_rise: Option<Reason>,
-        constants: AdaptiveConstants,
-        sampled: f64,
-    ) -> Visibility {
+    fn observe_pipeline(&mut self, fresh: &Fresh<'_>, constants: AdaptiveConstants) -> Visibility {
+        let Fresh { now, traffic, no_rise, sampled } = *fresh;
         let (Some(received), Some(loss_ratio)) = (traffic.received, traffic.loss_ratio()) else {
             return Visibility::Adopting;
         };
