@@ -5,9 +5,6 @@ use reqwest::Response;
 
 use super::error::QueryError;
 
-/// Memory that is reserved on the word of a `Content-Length`.
-const RESERVED_MAX_BYTES: usize = 1 << 20;
-
 /// How much of a body is read, and what an operator can do when it is too little.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyLimit {
@@ -22,11 +19,17 @@ pub(super) async fn read(mut response: Response, limit: BodyLimit) -> Result<Byt
     if announced > limit.max_bytes as u64 {
         return Err(too_large());
     }
-    let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0).min(RESERVED_MAX_BYTES));
+    // Kept as they come: a buffer that doubles would hold a body that is refused up to three times.
+    let (mut chunks, mut length) = (Vec::new(), 0usize);
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len().saturating_add(chunk.len()) > limit.max_bytes {
+        length = length.saturating_add(chunk.len());
+        if length > limit.max_bytes {
             return Err(too_large());
         }
+        chunks.push(chunk);
+    }
+    let mut body = BytesMut::with_capacity(length);
+    for chunk in chunks {
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
