@@ -25,6 +25,7 @@ pub mod policy;
 pub mod proto;
 pub mod sampling;
 pub mod serve;
+pub mod simulate;
 pub mod source;
 pub mod telemetry;
 pub mod time;

@@ -1,0 +1,7 @@
+//! Plants on fake time: services, their SDKs, a scraper and a tracing backend of finite capacity, around the real laws
+//! and the real guard. Pure: a scenario, a law and a seed give a run, the same one each time, thousands of times faster
+//! than the world.
+
+pub mod scenario;
+pub mod score;
+pub mod trace;
