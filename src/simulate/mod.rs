@@ -2,6 +2,7 @@
 //! and the real guard. Pure: a scenario, a law and a seed give a run, the same one each time, thousands of times faster
 //! than the world.
 
+pub mod metrics;
 pub mod scenario;
 pub mod score;
 pub mod trace;
