@@ -11,14 +11,13 @@ use crate::simulate::scenario::Check;
 /// The checks in the order of the metrics, ratios after values.
 pub(super) fn checks(raw: Option<BTreeMap<String, RawRange>>, checker: &mut Checker<'_>) -> Vec<Check> {
     let mut raw = raw.unwrap_or_default();
-    let values = METRICS.iter().map(|metric| metric.name.to_owned());
-    let ratios = METRICS.iter().map(|metric| format!("{RATIO}{}", metric.name));
+    let values = METRICS.iter().map(|metric| (*metric).to_owned());
+    let ratios = METRICS.iter().map(|metric| format!("{RATIO}{metric}"));
     let known = values.chain(ratios);
     let checks = known.filter_map(|metric| raw.remove_entry(&metric)).map(|(metric, raw)| check(metric, &raw, checker));
     let checks = checks.collect();
-    let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
     for unknown in raw.into_keys() {
-        let message = format!("no such metric; known are {}, and {RATIO} before each of them", names.join(", "));
+        let message = format!("no such metric; known are {}, and {RATIO} before each of them", METRICS.join(", "));
         fail(&unknown, message, checker);
     }
     checks

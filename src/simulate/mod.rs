@@ -2,7 +2,16 @@
 //! and the real guard. Pure: a scenario, a law and a seed give a run, the same one each time, thousands of times faster
 //! than the world.
 
+mod backend;
+mod clients;
+mod demand;
+mod law;
+mod ledger;
 pub mod metrics;
+mod plant;
 pub mod scenario;
 pub mod score;
+mod scrape;
 pub mod trace;
+
+pub use plant::{is_constant, run};

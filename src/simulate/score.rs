@@ -35,4 +35,30 @@ pub struct Score {
     pub probability_ratio_min: f64,
     /// Largest rise of a probability in one tick: 2 = doubled.
     pub rise_max: f64,
+    /// Largest rise of a probability over what it was when the law became blind, while it was.
+    pub rise_while_blind: f64,
+}
+
+impl Score {
+    /// Every metric with its name, in the order in which people read them.
+    pub fn fields(&self) -> [(&'static str, f64); 16] {
+        [
+            ("loss_ratio", self.loss_ratio),
+            ("worst_60s_loss", self.worst_60s_loss),
+            ("lost_capacity_seconds", self.lost_capacity_seconds),
+            ("unused_capacity_seconds", self.unused_capacity_seconds),
+            ("utilization", self.utilization),
+            ("settle_seconds", self.settle_seconds),
+            ("episodes", self.episodes),
+            ("overshoot", self.overshoot),
+            ("oscillation", self.oscillation),
+            ("fairness", self.fairness),
+            ("others_share", self.others_share),
+            ("coverage_min", self.coverage_min),
+            ("commands", self.commands),
+            ("probability_ratio_min", self.probability_ratio_min),
+            ("rise_max", self.rise_max),
+            ("rise_while_blind", self.rise_while_blind),
+        ]
+    }
 }

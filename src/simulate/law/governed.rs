@@ -1,0 +1,85 @@
+//! Flyball's own laws, through the real governor and its guard.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Law, Seen, Told};
+use crate::sampling::decision::{PolicyDecision, ServiceDecision};
+use crate::sampling::governor::Governor;
+use crate::sampling::policy::{self, Policy};
+use crate::sampling::traffic::Name;
+use crate::simulate::scenario::{LawKind, Scenario};
+use crate::time::Tick;
+
+/// What the stream tells of a service's share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    /// Root traces/s that the decision causes.
+    pub expected_traces_per_second: f64,
+    /// Root traces/s that the service may cause.
+    pub share_traces_per_second: f64,
+}
+
+/// The governor of one policy.
+#[derive(Debug)]
+pub struct Governed {
+    governor: Governor,
+    services: HashMap<Name, usize>,
+    operations: HashMap<Name, usize>,
+}
+
+impl Governed {
+    /// Knows nothing yet.
+    pub fn new(kind: LawKind, scenario: &Scenario, start: Tick) -> Self {
+        let policy = Arc::new(policy_of(kind, scenario));
+        let most = scenario.services.iter().map(|s| s.operations.len()).max().unwrap_or(0);
+        Self {
+            governor: Governor::new(start, policy, scenario.tick),
+            services: scenario.services.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect(),
+            operations: (0..most).map(|i| (operation_name(i), i)).collect(),
+        }
+    }
+
+    fn take_up(&self, decision: &PolicyDecision, told: &mut Told) {
+        for service in &decision.services {
+            let Some(index) = self.services.get(&service.service) else { continue };
+            self.take_up_service(service, &mut told.probabilities[*index]);
+            told.shares[*index] = None;
+        }
+        told.budget = decision.inputs.budget_spans_per_second;
+    }
+
+    fn take_up_service(&self, service: &ServiceDecision, told: &mut [f64]) {
+        told.iter_mut().for_each(|p| *p = service.rate.served.get());
+        for operation in &service.operations {
+            let index = self.operations.get(&operation.operation);
+            if let Some(p) = index.and_then(|i| told.get_mut(*i)) {
+                *p = operation.rate.served.get();
+            }
+        }
+    }
+}
+
+impl Law for Governed {
+    fn tick(&mut self, seen: &Seen<'_>, told: &mut Told) {
+        let decision = self.governor.tick(seen.now, seen.traffic, &HashSet::new());
+        self.take_up(&decision, told);
+    }
+}
+
+/// The name of a service's `i`-th operation.
+pub fn operation_name(i: usize) -> Name {
+    format!("operation-{i}").into()
+}
+
+fn policy_of(kind: LawKind, scenario: &Scenario) -> Policy {
+    let law = match (kind, scenario.policy.law) {
+        (LawKind::Adaptive, own @ policy::Law::Adaptive(_)) | (LawKind::Threshold, own @ policy::Law::Threshold(_)) => {
+            own
+        }
+        (LawKind::Threshold, _) => policy::Law::Threshold(Default::default()),
+        (LawKind::Fixed, _) => policy::Law::Fixed,
+        _ => policy::Law::Adaptive(Default::default()),
+    };
+    Policy { law, ..scenario.policy.clone() }
+}
