@@ -105,7 +105,7 @@ pub(super) fn figure(value: f64) -> String {
         v if v >= 1e4 => (v / 1e3, "k"),
         v => (v, ""),
     };
-    let text = format!("{number:.2}");
+    let text = if number < 10.0 { format!("{number:.2}") } else { format!("{number:.1}") };
     format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 

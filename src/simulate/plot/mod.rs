@@ -68,7 +68,7 @@ pub fn svg(scenario: &Scenario, seed: u64, run: &Run) -> String {
         self::legend(&mut out, legend, panel);
     }
     axes::draw(&mut out, &top, "spans/s");
-    axes::draw(&mut out, &below, "probability, share of capacity");
+    axes::draw(&mut out, &below, "ratio");
     above(&mut out, &columns, &top, &run.seconds);
     beneath(&mut out, &columns, &below);
     marks::labels(&mut out, scenario, &top);
@@ -99,9 +99,8 @@ fn head(out: &mut String, scenario: &Scenario, seed: u64, run: &Run) {
 /// Upper end of the spans/s axis.
 fn spans_max(seconds: &[Second]) -> f64 {
     let most = |of: fn(&Second) -> f64| seconds.iter().map(of).fold(0.0, f64::max);
-    let (capacity, offered, demand) = (most(|s| s.capacity), most(|s| s.offered), most(|s| s.demand));
-    let clip = (capacity * CLIP_CAPACITIES).max(offered.min(capacity * CLIP_CAPACITIES * 2.0));
-    let max = if clip > 0.0 { demand.max(capacity).min(clip) } else { demand };
+    let (capacity, demand) = (most(|s| s.capacity), most(|s| s.demand).max(most(|s| s.offered)));
+    let max = if capacity > 0.0 { demand.clamp(capacity, capacity * CLIP_CAPACITIES) } else { demand };
     if max > 0.0 { max * 1.05 } else { 1.0 }
 }
 
