@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use super::decision::BudgetReason;
-use super::effect::Visibility;
+use super::effect::{Adoption, Visibility};
 use super::policy;
 use super::traffic::Interval;
 use crate::time::{MonoTime, Tick, WallTime};
@@ -24,8 +24,20 @@ const RETURN_PER_SECOND: f64 = 0.002;
 /// Rise beyond the last known capacity, as a share of it, for each second. The overshoot when the loss is seen is about
 /// sqrt(2 g Q) for a rise of g a second and a backend queue of Q seconds: 2 % for Q = 1 s.
 const PROBE_PER_SECOND: f64 = 0.0002;
+/// The same while the capacity is known from one interval only, in which loss began: 4.5 % for Q = 1 s, once.
+const ROUGH_PROBE_PER_SECOND: f64 = 0.001;
+/// Where a probe has gone this far beyond the capacity that loss last showed, the capacity has grown, and the probe
+/// hastens by this factor for each further whole of it.
+const GROWN: f64 = 1.05;
+const HASTE: f64 = 20.0;
+/// Largest rise of the budget while one command is adopted: what is on its way adds to the overshoot.
+const RISE_PER_ADOPTION: f64 = 0.005;
+/// Adoption that is reckoned with until it is learnt: clients that poll once a minute.
+const UNLEARNT_ADOPTION: Duration = Duration::from_secs(60);
 /// First rest before a probe.
 const REST: Duration = Duration::from_secs(60);
+/// Rest before a probe while the capacity is known roughly.
+const ROUGH_REST: Duration = Duration::from_secs(15);
 /// How much a failed probe stretches the next rest.
 const REST_STRETCH: f64 = 1.5;
 /// Longest rest.
@@ -36,6 +48,14 @@ const STEP_MAX: Duration = Duration::from_secs(15);
 const SLOW_START: f64 = 2.0;
 /// The budget is not raised while less of it than this is used: a probe that nobody drives proves nothing.
 const USED_MIN: f64 = 0.85;
+/// Share of the loss target that ends a probe.
+const PROBE_LOSS: f64 = 0.2;
+/// Load over the known capacity, as a share of it, from which overload explains a loss.
+const OVERLOAD: f64 = 0.02;
+/// Lossy intervals in a row of which one was wholly in loss, whatever the load did.
+const LONG_RUN: u32 = 3;
+/// A second measurement that falls by less than this behind the first, from before the first cut shows, is the same.
+const SAME: f64 = 0.9;
 /// Cuts without a proportional fall in loss that end the cutting.
 const FUTILE_CUTS: u32 = 2;
 /// "In proportion": a cut under the capacity should end the loss; one that leaves this share of it was in vain.
@@ -52,8 +72,12 @@ pub struct Pipeline {
     pub loss_ratio: f64,
     /// Whether the last command shows in it.
     pub visibility: Visibility,
+    /// How fast clients adopt, once known.
+    pub adoption: Option<Adoption>,
     /// Spans/s that the served probabilities should cause; what is used of the budget.
     pub expected: f64,
+    /// Demand rose in it, more than by chance.
+    pub is_surging: bool,
     /// Whether more budget would raise any probability.
     pub is_wanted: bool,
     /// Whether anything forbids rises.
@@ -66,6 +90,7 @@ pub struct BudgetLoop {
     spans_per_second: Option<f64>,
     phase: Phase,
     reason: BudgetReason,
+    run: Run,
     last_cut: Option<Cut>,
     futile_cuts: u32,
     /// What to return to when cutting proves to be in vain.
@@ -79,7 +104,19 @@ enum Phase {
     /// No loss was ever seen.
     SlowStart,
     /// A capacity is known.
-    Tracking { capacity: f64, rest: Duration, rested_since: MonoTime },
+    Tracking(Track),
+}
+
+/// What is known of a capacity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Track {
+    capacity: f64,
+    /// What loss last showed it to be.
+    confirmed: f64,
+    /// From one interval in which the loss began.
+    is_rough: bool,
+    rest: Duration,
+    rested_since: MonoTime,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,18 +126,34 @@ struct Cut {
     received: f64,
 }
 
+/// Lossy intervals in a row, and what came before the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Run {
+    over: Option<Interval>,
+    length: u32,
+    /// The capacity known when it began.
+    capacity: f64,
+    /// Most that was accepted in one of its intervals but the first.
+    most: f64,
+    /// Spans/s received in the interval before.
+    received_before: f64,
+    /// Spans/s received in the last interval without loss.
+    quiet: f64,
+}
+
 impl BudgetLoop {
     /// A configured budget, or none until something is measured.
     pub fn new(now: Tick, budget: &policy::Budget) -> Self {
         let configured = budget.spans_per_second.map(|b| b.clamp(budget.min, budget.max));
         let (phase, reason) = match configured {
-            Some(capacity) => (Phase::tracking(capacity, now.mono), BudgetReason::Configured),
+            Some(capacity) => (Phase::Tracking(Track::known(capacity, now.mono)), BudgetReason::Configured),
             None => (Phase::SlowStart, BudgetReason::None),
         };
         Self {
             spans_per_second: configured,
             phase,
             reason,
+            run: Run::default(),
             last_cut: None,
             futile_cuts: 0,
             before_cuts: None,
@@ -118,7 +171,7 @@ impl BudgetLoop {
         let Some(spans_per_second) = memory.spans_per_second.filter(|b| b.is_finite() && *b > 0.0) else { return };
         self.spans_per_second = Some(clamp(spans_per_second, budget));
         if let Some(capacity) = memory.capacity.filter(|c| c.is_finite() && *c > 0.0) {
-            self.phase = Phase::tracking(capacity, now.mono);
+            self.phase = Phase::Tracking(Track::known(capacity, now.mono));
             let is_reached = budget.spans_per_second.is_some_and(|configured| spans_per_second >= configured);
             self.reason = if is_reached { BudgetReason::Configured } else { BudgetReason::Holding };
         }
@@ -128,7 +181,7 @@ impl BudgetLoop {
     pub fn memory(&self, budget: &policy::Budget) -> BudgetMemory {
         let capacity = match self.phase {
             Phase::SlowStart => None,
-            Phase::Tracking { capacity, .. } => Some(capacity),
+            Phase::Tracking(track) => Some(track.capacity),
         };
         BudgetMemory { configured: budget.spans_per_second, spans_per_second: self.spans_per_second, capacity }
     }
@@ -151,38 +204,56 @@ impl BudgetLoop {
             // A wall clock that went back would make every interval one from before the cut, for as long as it went.
             cut.at = cut.at.min(now.wall);
         }
-        if seen.loss_ratio - self.unavoidable_loss > limits.loss_target {
+        let loss_ratio = seen.loss_ratio - self.unavoidable_loss;
+        if loss_ratio > limits.loss_target {
             self.on_loss(now, seen, limits);
+        } else if self.reason == BudgetReason::Probing && loss_ratio > PROBE_LOSS * limits.loss_target {
+            self.end_probe(now, seen, limits);
         } else {
             self.on_quiet(now, seen, limits, elapsed);
         }
+        self.run.received_before = seen.received;
         let cap = limits.budget.spans_per_second.unwrap_or(f64::INFINITY);
         self.spans_per_second = self.spans_per_second.map(|b| clamp(b.min(cap), &limits.budget));
     }
 
+    /// What was accepted, as if nothing but overload lost spans.
+    fn accepted(&self, seen: &Pipeline) -> f64 {
+        seen.received * (1.0 - seen.loss_ratio) / (1.0 - self.unavoidable_loss).max(0.01)
+    }
+
     fn on_loss(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
-        let accepted = seen.received * (1.0 - seen.loss_ratio) / (1.0 - self.unavoidable_loss).max(0.01);
-        if self.last_cut.is_some_and(|cut| seen.over.from < cut.at) {
-            return self.correct_upwards(now, accepted, limits);
+        if self.run.over == Some(seen.over) {
+            return;
         }
-        if self.is_futile(seen) {
+        let accepted = self.accepted(seen);
+        self.run.extend(seen.over, accepted, self.phase);
+        let is_before = self.last_cut.is_some_and(|cut| seen.over.from < cut.at);
+        if !is_before && self.is_futile(seen) {
             self.futile_cuts += 1;
             if self.futile_cuts >= FUTILE_CUTS {
                 return self.give_up_cutting(seen);
             }
         }
-        self.cut(now, seen, accepted, limits);
+        if let Some(capacity) = self.measured(seen, accepted, is_before) {
+            self.cut(now, seen, capacity, is_before, limits);
+        }
     }
 
-    /// The interval reaches back before the cut, whose cause explains the loss. But an onset interval mixes quiet time
-    /// with loss and reads too low: a later one may show that more was accepted.
-    fn correct_upwards(&mut self, now: Tick, accepted: f64, limits: &Limits) {
-        if let Phase::Tracking { capacity, rest, .. } = self.phase
-            && accepted > capacity
-        {
-            self.phase = Phase::Tracking { capacity: accepted, rest, rested_since: now.mono };
-            self.spans_per_second = Some(limits.under(accepted));
+    /// The capacity that a lossy interval shows, if it shows one.
+    fn measured(&self, seen: &Pipeline, accepted: f64, is_before: bool) -> Option<f64> {
+        let Phase::Tracking(track) = self.phase else {
+            // The filling queue took a part of it, and before the surge less was offered: between the two.
+            return Some(if seen.is_surging { 0.5 * (accepted + self.run.quiet.min(accepted)) } else { accepted });
+        };
+        let load = seen.received.max(self.run.received_before);
+        let is_explained = seen.is_surging || load > self.run.capacity * (1.0 + OVERLOAD);
+        if self.run.length < LONG_RUN && is_explained {
+            // The loss began or ended inside, so that less was accepted than could have been; more is a fact.
+            return (self.run.length > 1 && accepted > track.capacity).then_some(accepted);
         }
+        let measured = if self.run.length < LONG_RUN { accepted } else { self.run.most };
+        (!is_before || measured < SAME * track.capacity || measured > track.capacity).then_some(measured)
     }
 
     fn is_futile(&self, seen: &Pipeline) -> bool {
@@ -200,29 +271,54 @@ impl BudgetLoop {
         self.unavoidable_loss = seen.loss_ratio;
         self.last_cut = None;
         self.futile_cuts = 0;
+        self.run.length = 0;
         self.reason = BudgetReason::LossNotLoad;
     }
 
-    fn cut(&mut self, now: Tick, seen: &Pipeline, accepted: f64, limits: &Limits) {
+    fn cut(&mut self, now: Tick, seen: &Pipeline, capacity: f64, is_before: bool, limits: &Limits) {
         if self.last_cut.is_none() {
             // What was in force when the loss began: at most what was really offered.
             let offered = self.spans_per_second.unwrap_or(seen.received).min(seen.received.max(seen.expected));
             self.before_cuts = Some((offered, self.phase));
         }
-        let rest = match self.phase {
-            Phase::SlowStart => REST,
-            Phase::Tracking { rest, .. } if self.reason == BudgetReason::Probing => {
-                rest.mul_f64(REST_STRETCH).min(REST_MAX)
-            }
-            Phase::Tracking { rest, .. } => rest,
-        };
-        self.phase = Phase::Tracking { capacity: accepted, rest, rested_since: now.mono };
-        self.spans_per_second = Some(limits.under(accepted));
-        self.last_cut = Some(Cut { at: now.wall, loss_ratio: seen.loss_ratio, received: seen.received });
+        let is_rough = self.run.length < 2 && self.reason != BudgetReason::Probing;
+        self.phase = Phase::Tracking(Track {
+            capacity,
+            confirmed: capacity,
+            is_rough,
+            rest: if is_rough { ROUGH_REST } else { self.next_rest() },
+            rested_since: now.mono,
+        });
+        self.spans_per_second = Some(limits.under(capacity));
+        if !is_before {
+            self.last_cut = Some(Cut { at: now.wall, loss_ratio: seen.loss_ratio, received: seen.received });
+        }
         self.reason = BudgetReason::Cut;
     }
 
+    /// A probe that failed stretches the rest before the next.
+    fn next_rest(&self) -> Duration {
+        match self.phase {
+            Phase::Tracking(track) if self.reason == BudgetReason::Probing => {
+                track.rest.max(REST).mul_f64(REST_STRETCH).min(REST_MAX)
+            }
+            Phase::Tracking(track) => track.rest.max(REST),
+            Phase::SlowStart => REST,
+        }
+    }
+
+    /// A little loss, and the probe caused it: the capacity is found.
+    fn end_probe(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
+        let capacity = self.accepted(seen);
+        let rest = self.next_rest();
+        self.phase =
+            Phase::Tracking(Track { capacity, confirmed: capacity, is_rough: false, rest, rested_since: now.mono });
+        self.spans_per_second = Some(limits.under(capacity));
+        self.reason = BudgetReason::Holding;
+    }
+
     fn on_quiet(&mut self, now: Tick, seen: &Pipeline, limits: &Limits, elapsed: Duration) {
+        self.run.end(seen.received);
         if seen.visibility == Visibility::Before {
             return;
         }
@@ -247,7 +343,6 @@ impl BudgetLoop {
         if !seen.is_wanted || seen.received.max(seen.expected) < USED_MIN * budget {
             return;
         }
-        let step = |per_second: f64, of: f64| of * per_second * elapsed.as_secs_f64();
         match self.phase {
             Phase::SlowStart => {
                 self.spans_per_second = Some(budget.max(SLOW_START * seen.received));
@@ -255,43 +350,73 @@ impl BudgetLoop {
                     self.reason = BudgetReason::SlowStart;
                 }
             }
-            Phase::Tracking { capacity, .. } if budget < limits.under(capacity) => {
-                self.spans_per_second = Some((budget + step(RETURN_PER_SECOND, capacity)).min(limits.under(capacity)));
-                self.reason = BudgetReason::Holding;
-                self.phase = self.phase.resting_from(now.mono);
+            Phase::Tracking(mut track) => {
+                self.climb(now, seen, limits, elapsed, &mut track);
+                self.phase = Phase::Tracking(track);
             }
-            Phase::Tracking { rest, rested_since, .. } if now.mono.since(rested_since) < rest => {
-                self.reason = limits.resting_reason(budget);
-            }
-            Phase::Tracking { capacity, .. } => {
-                self.spans_per_second = Some(budget + step(PROBE_PER_SECOND, capacity));
-                self.reason = limits.probing_reason(budget);
-                self.phase = self.phase.proven(seen.received, limits);
+        }
+    }
+
+    fn climb(&mut self, now: Tick, seen: &Pipeline, limits: &Limits, elapsed: Duration, track: &mut Track) {
+        let budget = self.spans_per_second.unwrap_or(track.capacity);
+        let under = limits.under(track.capacity);
+        if budget < under {
+            let step = RETURN_PER_SECOND * elapsed.as_secs_f64() * track.capacity;
+            self.spans_per_second = Some((budget + step).min(under));
+            self.reason = BudgetReason::Holding;
+            track.rested_since = now.mono;
+        } else if now.mono.since(track.rested_since) < track.rest {
+            self.reason = limits.resting_reason(budget);
+        } else {
+            let step = track.pace(budget, seen.adoption) * elapsed.as_secs_f64() * track.capacity;
+            self.spans_per_second = Some(budget + step);
+            self.reason = limits.probing_reason(budget);
+            // More than the known capacity arrived and nothing was lost: the capacity is at least that. What arrived
+            // beyond the budget may be a counter that jumped.
+            let proven = seen.received.min(budget);
+            if limits.under(proven) > track.capacity {
+                track.capacity = proven;
             }
         }
     }
 }
 
-impl Phase {
-    fn tracking(capacity: f64, now: MonoTime) -> Self {
-        Self::Tracking { capacity, rest: REST, rested_since: now }
+impl Track {
+    fn known(capacity: f64, now: MonoTime) -> Self {
+        Self { capacity, confirmed: capacity, is_rough: false, rest: REST, rested_since: now }
     }
 
-    fn resting_from(self, now: MonoTime) -> Self {
-        match self {
-            Self::Tracking { capacity, rest, .. } => Self::Tracking { capacity, rest, rested_since: now },
-            Self::SlowStart => self,
+    /// Rise of a probe for each second, as a share of the capacity.
+    fn pace(&self, budget: f64, adoption: Option<Adoption>) -> f64 {
+        let base = if self.is_rough { ROUGH_PROBE_PER_SECOND } else { PROBE_PER_SECOND };
+        let grown = (budget / self.confirmed - GROWN).max(0.0);
+        let pace = base * (1.0 + HASTE * grown);
+        match adoption {
+            Some(Adoption::Prompt) => pace,
+            Some(Adoption::Within(time)) => pace.min(RISE_PER_ADOPTION / time.as_secs_f64().max(1.0)),
+            None => pace.min(RISE_PER_ADOPTION / UNLEARNT_ADOPTION.as_secs_f64()),
         }
     }
+}
 
-    /// More than the known capacity arrived and nothing was lost: the capacity is at least that.
-    fn proven(self, received: f64, limits: &Limits) -> Self {
-        match self {
-            Self::Tracking { capacity, rested_since, .. } if limits.under(received) > capacity => {
-                Self::Tracking { capacity: received, rest: REST, rested_since }
-            }
-            _ => self,
+impl Run {
+    fn extend(&mut self, over: Interval, accepted: f64, phase: Phase) {
+        if self.length == 0 {
+            self.most = 0.0;
+            self.capacity = match phase {
+                Phase::SlowStart => accepted,
+                Phase::Tracking(track) => track.capacity,
+            };
+        } else {
+            self.most = self.most.max(accepted);
         }
+        self.length += 1;
+        self.over = Some(over);
+    }
+
+    fn end(&mut self, received: f64) {
+        self.length = 0;
+        self.quiet = received;
     }
 }
 

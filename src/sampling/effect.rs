@@ -1,9 +1,10 @@
-//! Does the last command show in the data yet? SDKs adopt a probability seconds (stream) to minutes (polling) after it
+//! Does a command show in the data yet? SDKs adopt a probability seconds (stream) to minutes (polling) after it
 //! was decided, and scrapes add their own delay. A law that rises again before its last rise shows compounds its own
 //! dead time; one that measures spans a trace meanwhile measures nonsense.
 //!
 //! The data shows a command when an interval that began after it carries about the load that the command should cause,
 //! or when the load has settled at something else (clients that ignore us), or when nobody can be waited for longer.
+//! How long that takes is learnt from each large command: it tells a fleet that follows the stream from one that polls.
 
 use std::time::Duration;
 
@@ -12,13 +13,16 @@ use crate::time::WallTime;
 
 /// Relative change of the offered load, at constant demand, that makes a decision a new command.
 const COMMAND: f64 = 0.05;
+/// Relative change from which adoption is told from noise.
+const LARGE_COMMAND: f64 = 0.3;
 /// Relative distance from the expected load that still counts as adopted, beside three standard deviations of noise.
 const TOLERANCE: f64 = 0.1;
-/// Relative change between two intervals that still counts as settled, beside two standard deviations of noise.
+/// Relative change of load over expectation between two intervals that still counts as settled, beside two standard
+/// deviations of noise.
 const SETTLED: f64 = 0.03;
-/// Settled intervals in a row that end the wait. Clients that poll once in 60 s with random phases move the load by
-/// more than that between intervals of 5 s.
-const SETTLED_INTERVALS: u32 = 2;
+/// Time that a load must have settled for while it is not known how fast clients adopt. Clients that poll once a minute
+/// move a load by a twelfth of the change in 5 s, which passes for rest.
+const SETTLED_FOR: Duration = Duration::from_secs(60);
 /// Nobody is waited for longer: the slowest known client polls every 5 minutes.
 const PATIENCE: Duration = Duration::from_secs(330);
 
@@ -28,8 +32,22 @@ pub struct Effect {
     commanded_at: WallTime,
     /// Offered load at constant demand, relative to the last command.
     drift: f64,
+    /// By which the last command changed the load, relative.
+    size: f64,
+    /// The newest interval and its load over what was expected.
     last: Option<(Interval, f64)>,
-    settled: u32,
+    settled_since: Option<WallTime>,
+    is_visible: bool,
+    adoption: Option<Adoption>,
+}
+
+/// How fast clients do what they are told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Adoption {
+    /// Before the first interval that could show it.
+    Prompt,
+    /// Within about this time.
+    Within(Duration),
 }
 
 /// What one interval carried.
@@ -41,8 +59,8 @@ pub struct Load {
     pub received: f64,
     /// Spans/s that the served probabilities should cause; `None` while spans a trace are unknown.
     pub expected: Option<f64>,
-    /// Traces that `received` stands for, for the noise.
-    pub traces: f64,
+    /// Root traces/s that they should sample.
+    pub sampled: f64,
 }
 
 /// How an interval relates to the last command.
@@ -68,15 +86,29 @@ impl Visibility {
 impl Effect {
     /// Nothing was commanded yet: the clients' first probability counts as a command at `now`.
     pub fn new(now: WallTime) -> Self {
-        Self { commanded_at: now, drift: 1.0, last: None, settled: 0 }
+        Self {
+            commanded_at: now,
+            drift: 1.0,
+            size: 0.0,
+            last: None,
+            settled_since: None,
+            is_visible: false,
+            adoption: None,
+        }
     }
 
     /// Notes a decision that multiplies the offered load, at constant demand, by `factor`.
     pub fn command(&mut self, now: WallTime, factor: f64) {
         self.drift *= factor;
-        if (self.drift - 1.0).abs() > COMMAND {
-            *self = Self::new(now);
+        let size = (self.drift - 1.0).abs();
+        if size > COMMAND {
+            *self = Self { adoption: self.adoption, size, ..Self::new(now) };
         }
+    }
+
+    /// How fast clients adopt; `None` until a large command showed it.
+    pub fn adoption(&self) -> Option<Adoption> {
+        self.adoption
     }
 
     /// Judges an interval; each is given once, in order.
@@ -89,25 +121,49 @@ impl Effect {
         if load.over.from < self.commanded_at {
             return Visibility::Before;
         }
-        self.count_settled(load);
-        let noise = 1.0 / load.traces.max(1.0).sqrt();
+        let noise = 1.0 / (load.sampled * load.over.length().as_secs_f64()).max(1.0).sqrt();
+        let is_first = self.last.is_none();
+        self.follow(load, noise);
         let is_adopted = load.expected.is_some_and(|e| is_close(load.received, e, TOLERANCE + 3.0 * noise));
-        match is_adopted {
-            true => Visibility::Adopted,
-            false if self.settled >= SETTLED_INTERVALS => Visibility::Settled,
-            false => Visibility::Adopting,
+        if is_adopted {
+            self.learn(load.over, is_first);
+            return Visibility::Adopted;
+        }
+        let has_settled = self.settled_since.is_some_and(|since| load.over.to.since(since) >= self.settles_within());
+        if has_settled { Visibility::Settled } else { Visibility::Adopting }
+    }
+
+    /// How long a load must rest to have settled.
+    fn settles_within(&self) -> Duration {
+        match self.adoption {
+            None => SETTLED_FOR,
+            Some(Adoption::Prompt) => Duration::ZERO,
+            Some(Adoption::Within(time)) => time,
         }
     }
 
-    fn count_settled(&mut self, load: Load) {
+    fn follow(&mut self, load: Load, noise: f64) {
         // The pipeline may be scraped less often than demand: the same facts again settle nothing.
         if self.last.is_some_and(|(over, _)| over == load.over) {
             return;
         }
-        let noise = 2.0 / load.traces.max(1.0).sqrt();
-        let is_settled = self.last.is_some_and(|(_, r)| is_close(load.received, r, SETTLED + noise));
-        self.settled = if is_settled { self.settled + 1 } else { 0 };
-        self.last = Some((load.over, load.received));
+        let ratio = if load.sampled > 0.0 { load.received / load.sampled } else { 0.0 };
+        let is_at_rest = self.last.is_some_and(|(_, before)| is_close(ratio, before, SETTLED + 2.0 * noise));
+        let since = self.settled_since.filter(|_| is_at_rest);
+        self.settled_since = since.or_else(|| is_at_rest.then_some(load.over.from));
+        self.last = Some((load.over, ratio));
+    }
+
+    fn learn(&mut self, over: Interval, is_first: bool) {
+        if std::mem::replace(&mut self.is_visible, true) || self.size < LARGE_COMMAND {
+            return;
+        }
+        let took = over.to.since(self.commanded_at);
+        self.adoption = Some(match self.adoption {
+            _ if is_first => Adoption::Prompt,
+            Some(Adoption::Within(before)) => Adoption::Within((before + took) / 2),
+            _ => Adoption::Within(took),
+        });
     }
 }
 
@@ -125,7 +181,7 @@ mod tests {
 
     fn load(to: i64, received: f64, expected: f64) -> Load {
         let over = Interval::before(at(to), Duration::from_secs(5));
-        Load { over, received, expected: Some(expected), traces: 1e6 }
+        Load { over, received, expected: Some(expected), sampled: 1e6 }
     }
 
     #[test]
@@ -136,14 +192,35 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_moves_is_being_adopted_and_one_that_rests_has_settled() {
+    fn a_load_that_moves_is_being_adopted_and_one_that_rests_for_long_has_settled() {
         let mut effect = Effect::new(at(0));
-        let moving = [1000.0, 900.0, 800.0, 700.0, 650.0, 640.0, 635.0];
-        let seen: Vec<_> =
-            moving.iter().zip(1..).map(|(r, i)| effect.judge(at(5 * i), load(5 * i, *r, 100.0))).collect();
-        let (waiting, settled) = seen.split_at(6);
-        assert!(waiting.iter().all(|v| *v == Visibility::Adopting), "{seen:?}");
-        assert_eq!(settled, [Visibility::Settled]);
+        let moving = [1000.0, 900.0, 800.0, 700.0, 650.0];
+        let resting = [640.0; 20];
+        let seen: Vec<_> = moving
+            .iter()
+            .chain(&resting)
+            .zip(1..)
+            .map(|(r, i)| effect.judge(at(5 * i), load(5 * i, *r, 100.0)))
+            .collect();
+        let settled = seen.iter().position(|v| *v == Visibility::Settled).expect("it rests");
+        assert!((15..19).contains(&settled), "{seen:?}");
+        assert!(seen[..settled].iter().all(|v| *v == Visibility::Adopting), "{seen:?}");
+    }
+
+    #[test]
+    fn a_large_command_tells_how_fast_clients_adopt() {
+        let mut effect = Effect::new(at(0));
+        effect.command(at(10), 0.9);
+        effect.judge(at(15), load(15, 100.0, 100.0));
+        assert_eq!(effect.adoption(), None, "too small to tell");
+        effect.command(at(20), 0.5);
+        effect.judge(at(25), load(25, 100.0, 100.0));
+        assert_eq!(effect.adoption(), Some(Adoption::Prompt));
+        effect.command(at(30), 0.5);
+        for (to, received) in [(35, 200.0), (40, 160.0), (50, 130.0), (60, 105.0)] {
+            effect.judge(at(to), load(to, received, 100.0));
+        }
+        assert_eq!(effect.adoption(), Some(Adoption::Within(Duration::from_secs(30))));
     }
 
     #[test]

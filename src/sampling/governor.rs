@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::budget::{BudgetLoop, Limits, Pipeline};
 use super::decision::{Decided, PolicyDecision, PolicyInputs, Reason};
-use super::effect::{Effect, Load, Visibility};
+use super::effect::{Adoption, Effect, Load, Visibility};
 use super::guard::{Ground, Guard};
 use super::law::{Want, Wanted, adaptive, threshold};
 use super::memory::Memory;
@@ -19,6 +19,17 @@ use super::settle::{Bars, settle};
 use super::spans::SpansPerTrace;
 use super::traffic::{Name, Rate, Traffic};
 use crate::time::Tick;
+
+/// Part of the headroom that a fall of the wanted probability may use up before it is a command.
+const SLACK: f64 = 0.5;
+/// Used share of the budget under which every rise is worth a command.
+const WELL_USED: f64 = 0.975;
+/// The dead band then.
+const NARROW_BAND: f64 = 0.01;
+/// Relative rise of the load that held probabilities cause, beside three standard deviations of noise, that is a surge.
+const SURGE: f64 = 0.05;
+/// Demand measured over more than so many scrape intervals lags too much to be led.
+const LEAD_MAX_INTERVALS: u32 = 2;
 
 /// The state of one policy between ticks.
 #[derive(Debug, Clone)]
@@ -32,6 +43,8 @@ pub struct Governor {
     inputs: PolicyInputs,
     degraded: Option<Reason>,
     is_recovering: bool,
+    /// Root traces/s that the last decision meant to sample, at the demand of its time.
+    meant: Option<f64>,
 }
 
 /// What one fresh tick is decided from.
@@ -42,6 +55,8 @@ struct Fresh<'a> {
     no_rise: Option<Reason>,
     /// Root traces/s that what is served now should sample at the new demand.
     sampled: f64,
+    /// The demand rose, more than by chance.
+    is_surging: bool,
 }
 
 impl Governor {
@@ -56,6 +71,7 @@ impl Governor {
             inputs: PolicyInputs::default(),
             degraded: None,
             is_recovering: false,
+            meant: None,
             policy,
         }
     }
@@ -136,12 +152,16 @@ impl Governor {
 
     fn decide(&mut self, now: Tick, traffic: &Traffic, no_rise: Option<Reason>, taken: &HashSet<Name>) {
         self.roster.observe(now.mono, &self.policy, &traffic.demand, taken);
+        self.look_ahead(traffic);
         self.inputs.demand_per_second = Some(self.governed().filter_map(|s| s.demand).sum());
         self.inputs.received_per_second = traffic.received.map(Rate::per_second);
         self.inputs.loss_ratio = traffic.loss_ratio();
         let before = self.sampled_per_second(now);
         let (wanted, bars) = match self.policy.law {
-            Law::Adaptive(constants) => self.adaptive(&Fresh { now, traffic, no_rise, sampled: before }, constants),
+            Law::Adaptive(constants) => {
+                let is_surging = self.is_surge(before, traffic);
+                self.adaptive(&Fresh { now, traffic, no_rise, sampled: before, is_surging }, constants)
+            }
             Law::Threshold(constants) => {
                 let loss = traffic.loss_ratio().unwrap_or(0.0);
                 let bounds = self.policy.probability;
@@ -155,6 +175,20 @@ impl Governor {
         if before > 0.0 {
             self.effect.command(now.wall, after / before);
         }
+        self.meant = Some(after);
+    }
+
+    fn look_ahead(&mut self, traffic: &Traffic) {
+        let seconds = traffic.demand_over.map_or(0.0, |over| over.length().as_secs_f64()).max(1e-3);
+        let is_sharp = traffic.scrape_interval.is_some_and(|i| seconds <= (i * LEAD_MAX_INTERVALS).as_secs_f64());
+        let leads = is_sharp && self.effect.adoption() == Some(Adoption::Prompt);
+        self.roster.services_mut().iter_mut().for_each(|service| service.look_ahead(seconds, leads));
+    }
+
+    /// Whether the held probabilities would sample more at the new demand than they were meant to, and not by chance.
+    fn is_surge(&self, sampled: f64, traffic: &Traffic) -> bool {
+        let seconds = traffic.demand_over.map_or(0.0, |over| over.length().as_secs_f64()).max(1e-3);
+        self.meant.is_some_and(|meant| sampled > meant * (1.0 + SURGE) + 3.0 * (meant / seconds).sqrt())
     }
 
     /// Every governed root that has demand and no pin: those that a law decides on.
@@ -200,35 +234,51 @@ impl Governor {
         self.inputs.budget_reason = self.budget.reason();
         self.inputs.spans_per_trace = self.spans.get();
         let awaiting = (!visibility.is_visible()).then_some(Reason::AwaitingEffect);
-        let bars = Bars {
+        let mut bars = Bars {
             no_rise: fresh.no_rise.or(awaiting),
             is_recovering: self.is_recovering,
             dead_band: constants.dead_band,
+            slack: 0.0,
         };
         let wanted = match (self.budget.spans_per_second(), self.spans.get()) {
-            (Some(budget), Some(spans)) => self.allocate(fresh.now, budget, spans),
+            (Some(budget), Some(spans)) => {
+                // A configured budget is a promise; a learnt one has headroom.
+                let is_learnt = self.policy.budget.spans_per_second.is_none();
+                bars.slack = if is_learnt { SLACK * constants.headroom } else { 0.0 };
+                if self.reckoned_per_second() * spans < WELL_USED * budget {
+                    bars.dead_band = bars.dead_band.min(NARROW_BAND);
+                }
+                self.allocate(fresh.now, budget, spans)
+            }
             _ => self.learning(fresh.now),
         };
         (wanted, bars)
     }
 
+    fn reckoned_per_second(&self) -> f64 {
+        self.governed().map(Service::reckoned_per_second).sum()
+    }
+
     /// Lets one fresh tick's pipeline facts into the budget and into spans a trace.
     fn observe_pipeline(&mut self, fresh: &Fresh<'_>, constants: AdaptiveConstants) -> Visibility {
-        let Fresh { now, traffic, no_rise, sampled } = *fresh;
+        let Fresh { now, traffic, no_rise, sampled, is_surging } = *fresh;
         let (Some(received), Some(loss_ratio)) = (traffic.received, traffic.loss_ratio()) else {
             return Visibility::Adopting;
         };
         let expected = self.spans.get().map(|spans| spans * sampled);
-        let traces = sampled * received.over().length().as_secs_f64();
-        let load = Load { over: received.over(), received: received.per_second(), expected, traces };
+        let load = Load { over: received.over(), received: received.per_second(), expected, sampled };
         let visibility = self.effect.judge(now.wall, load);
-        self.spans.learn(visibility, received.per_second(), sampled);
+        if !is_surging {
+            self.spans.learn(visibility, received.per_second(), sampled);
+        }
         let seen = Pipeline {
             over: received.over(),
             received: received.per_second(),
             loss_ratio,
             visibility,
+            adoption: self.effect.adoption(),
             expected: expected.unwrap_or(0.0),
+            is_surging,
             is_wanted: self.is_more_wanted(now),
             may_rise: no_rise.is_none() && !self.is_recovering,
         };
@@ -275,7 +325,8 @@ impl Governor {
             };
             let own =
                 if service.is_stale { Some(Reason::Stale) } else { service.is_warming.then_some(Reason::Warming) };
-            let bars = Bars { no_rise: bars.no_rise.or(own), ..bars };
+            let is_recovering = bars.is_recovering || service.returning > 0;
+            let bars = Bars { no_rise: bars.no_rise.or(own), is_recovering, ..bars };
             let decide = |held: Decided, want: Want| {
                 let is_fixed = matches!(want.reason, Reason::Fixed | Reason::FixedOperation);
                 held.decided(if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) }, is_dry_run)
@@ -283,7 +334,9 @@ impl Governor {
             service.list(wanted, is_dry_run, decide);
             service.rate = decide(service.rate, wanted.rate);
             service.share = wanted.share;
-            was_limited |= service.rate.reason == Reason::Recovering;
+            let is_limited = service.rates().any(|rate| rate.reason == Reason::Recovering);
+            service.returning -= u8::from(!is_limited && service.returning > 0);
+            was_limited |= is_limited;
         }
         self.is_recovering = self.is_recovering && (was_limited || bars.no_rise.is_some());
     }
@@ -310,7 +363,7 @@ impl Governor {
 
 impl Bars {
     fn only(no_rise: Option<Reason>) -> Self {
-        Self { no_rise, is_recovering: false, dead_band: 0.0 }
+        Self { no_rise, is_recovering: false, dead_band: 0.0, slack: 0.0 }
     }
 }
 

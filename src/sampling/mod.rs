@@ -7,6 +7,7 @@ pub mod budget;
 mod closed_loop;
 pub mod decision;
 pub mod effect;
+pub mod forecast;
 pub mod governor;
 pub mod guard;
 pub mod law;

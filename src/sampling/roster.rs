@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::decision::{Decided, OPERATIONS_MAX, Reason};
+use super::forecast::Forecast;
 use super::memory::ServiceMemory;
 use super::policy::{Policy, ServiceRule};
 use super::probability::Probability;
@@ -14,6 +15,9 @@ use crate::time::MonoTime;
 const DEMAND_MAX: f64 = 1e12;
 /// Services of other policies that are named as conflicts; more are left out of the report.
 const CONFLICTS_MAX: usize = 1000;
+/// Fresh ticks after a time without demand in which rises stay bounded. Counters that stood still and then jump give one
+/// interval of far too much demand, and the next looks like a fall.
+const RETURNING_TICKS: u8 = 3;
 
 /// All services of one policy. Bounded by the rows that a source may return within `max_age`.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +36,10 @@ pub struct Service {
     pub rule: usize,
     /// Requests/s over all operations; `None` when the newest input does not name it.
     pub demand: Option<f64>,
+    /// What its demand will be.
+    pub forecast: Forecast,
+    /// Fresh ticks in which its rises are bounded still, because it had no demand lately.
+    pub returning: u8,
     /// Some of its series are too young to be believed when they fall short.
     pub is_warming: bool,
     /// Some of its series stopped lately.
@@ -54,6 +62,8 @@ pub struct Operation {
     pub name: Name,
     /// Requests/s; `None` when the newest input does not name it.
     pub demand: Option<f64>,
+    /// What its demand will be.
+    pub forecast: Forecast,
     /// When it was last named.
     pub named_at: MonoTime,
     /// What it holds.
@@ -162,6 +172,8 @@ impl Service {
             name,
             rule,
             demand: None,
+            forecast: Forecast::default(),
+            returning: 0,
             is_warming: false,
             is_stale: false,
             named_at: now,
@@ -199,6 +211,36 @@ impl Service {
         by_operation + (demand - listed).max(0.0) * self.rate.served.get()
     }
 
+    /// Traces/s that the served probabilities will sample at the demand to reckon with.
+    pub fn reckoned_per_second(&self) -> f64 {
+        if self.demand.is_none() {
+            return 0.0;
+        }
+        let listed = || self.listed().filter(|o| o.demand.is_some()).map(|o| (o.forecast.get(), o.rate.served.get()));
+        let by_operation: f64 = listed().map(|(demand, p)| demand * p).sum();
+        let rest = (self.forecast.get() - listed().map(|(demand, _)| demand).sum::<f64>()).max(0.0);
+        by_operation + rest * self.rate.served.get()
+    }
+
+    /// Takes one interval of `seconds` into the forecasts, once all rows are in.
+    pub fn look_ahead(&mut self, seconds: f64, leads: bool) {
+        let Some(demand) = self.demand.filter(|d| *d > 0.0) else {
+            self.returning = RETURNING_TICKS;
+            return;
+        };
+        // What is known in part may be more than it seems, not less.
+        let is_whole = !self.is_warming && !self.is_stale;
+        if is_whole || demand > self.forecast.get() {
+            self.forecast.observe(demand, seconds, leads);
+        }
+        for operation in &mut self.operations {
+            let Some(demand) = operation.demand else { continue };
+            if is_whole || demand > operation.forecast.get() {
+                operation.forecast.observe(demand, seconds, leads);
+            }
+        }
+    }
+
     fn listed(&self) -> impl Iterator<Item = &Operation> {
         self.operations.iter().filter(|o| o.is_listed)
     }
@@ -234,6 +276,7 @@ impl Service {
                 self.operations.push(Operation {
                     name: name.clone(),
                     demand: None,
+                    forecast: Forecast::default(),
                     named_at: now,
                     rate,
                     is_listed: false,

@@ -1,5 +1,5 @@
-//! From what a law wants to what is decided. Falls always pass; a rise passes if nothing forbids it and it is worth a
-//! command.
+//! From what a law wants to what is decided. Falls pass, but for what the law leaves to chance; a rise passes if nothing
+//! forbids it and it is worth a command.
 
 use super::decision::Reason;
 use super::law::Want;
@@ -18,6 +18,8 @@ pub struct Bars {
     pub is_recovering: bool,
     /// Smallest relative rise that passes; none for laws that are exact.
     pub dead_band: f64,
+    /// Largest relative fall that is not worth a command, because the law's headroom covers it.
+    pub slack: f64,
 }
 
 /// Decides one probability. It never rises when `want` falls, all else equal.
@@ -25,7 +27,8 @@ pub fn settle(bounds: &Bounds, held: Probability, want: Want, bars: &Bars) -> Wa
     let held = held.clamp(bounds.min, bounds.max);
     let hold = |reason| Want { probability: held, reason };
     if want.probability <= held {
-        return want;
+        let is_covered = want.probability.get() > held.get() * (1.0 - bars.slack) && want.probability < held;
+        return if is_covered { hold(Reason::DeadBand) } else { want };
     }
     if let Some(reason) = bars.no_rise {
         return hold(reason);
@@ -47,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    const FREE: Bars = Bars { no_rise: None, is_recovering: false, dead_band: 0.08 };
+    const FREE: Bars = Bars { no_rise: None, is_recovering: false, dead_band: 0.08, slack: 0.0 };
 
     fn p(value: f64) -> Probability {
         Probability::new(value).expect("a probability")
@@ -63,6 +66,9 @@ mod tests {
     fn falls_pass_and_rises_meet_their_bars() {
         let barred = Bars { no_rise: Some(Reason::Warming), ..FREE };
         let recovering = Bars { is_recovering: true, ..FREE };
+        let slack = Bars { slack: 0.015, ..FREE };
+        assert_eq!(decide(0.5, 0.495, &slack), (0.5, Reason::DeadBand));
+        assert_eq!(decide(0.5, 0.49, &slack), (0.49, Reason::Share));
         assert_eq!(decide(0.5, 0.499, &barred), (0.499, Reason::Share));
         assert_eq!(decide(0.5, 0.6, &barred), (0.5, Reason::Warming));
         assert_eq!(decide(0.5, 0.53, &FREE), (0.5, Reason::DeadBand));
@@ -78,7 +84,7 @@ mod tests {
             held in 0.001..1.0f64, a in 0.001..1.0f64, b in 0.001..1.0f64, recovering: bool, barred: bool,
         ) {
             let no_rise = barred.then_some(Reason::Idle);
-            let bars = Bars { no_rise, is_recovering: recovering, dead_band: 0.08 };
+            let bars = Bars { no_rise, is_recovering: recovering, dead_band: 0.08, slack: 0.015 };
             let (low, high) = (a.min(b), a.max(b));
             prop_assert!(decide(held, low, &bars).0 <= decide(held, high, &bars).0);
         }

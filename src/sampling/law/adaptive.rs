@@ -40,13 +40,13 @@ pub fn allocate(policy: &Policy, services: &[&Service], budget: f64, spans_per_t
 
 impl<'a> Root<'a> {
     fn new(service: &'a Service, rule: &'a ServiceRule, fixed: &[(usize, Want)]) -> Self {
-        let demand_of = |i: usize| service.operations[i].demand.unwrap_or(0.0);
+        let demand_of = |i: usize| service.operations[i].forecast.get();
         let fixed_demand: f64 = fixed.iter().map(|(i, _)| demand_of(*i)).sum();
         Self {
             service,
             rule,
             fixed: fixed.iter().map(|(i, want)| demand_of(*i) * want.probability.get()).sum(),
-            free: (service.demand.unwrap_or(0.0) - fixed_demand).max(0.0),
+            free: (service.forecast.get() - fixed_demand).max(0.0),
         }
     }
 
@@ -85,16 +85,16 @@ impl<'a> Root<'a> {
     ) -> Vec<(usize, Want)> {
         listed.truncate(OPERATIONS_MAX);
         let hottest = self.hottest(&listed, OPERATIONS_MAX - listed.len());
-        let hot_demand: f64 = hottest.iter().map(|(_, o)| o.demand.unwrap_or(0.0)).sum();
+        let hot_demand: f64 = hottest.iter().map(|(_, o)| o.forecast.get()).sum();
         let rest = (self.free - hot_demand).max(0.0) * rate.probability.get();
         let claim = |(_, operation): &(usize, &Operation)| {
-            let demand = operation.demand.unwrap_or(0.0);
+            let demand = operation.forecast.get();
             let weight = operation_weight(self.rule, &operation.name);
             Claim { weight, floor: bounds.min.get() * demand, ceiling: bounds.max.get() * demand }
         };
         let claims: Vec<Claim> = hottest.iter().map(claim).collect();
         for ((i, operation), traces) in hottest.iter().zip(share((free - rest).max(0.0), &claims)) {
-            listed.push((*i, want_of(bounds, operation.demand.unwrap_or(0.0), traces)));
+            listed.push((*i, want_of(bounds, operation.forecast.get(), traces)));
         }
         listed
     }
@@ -116,7 +116,8 @@ impl<'a> Root<'a> {
 }
 
 fn want_of(bounds: &Bounds, demand: f64, traces: f64) -> Want {
-    let probability = Probability::saturating(traces / demand).clamp(bounds.min, bounds.max);
+    let even = if demand > 0.0 { traces / demand } else { bounds.max.get() };
+    let probability = Probability::saturating(even).clamp(bounds.min, bounds.max);
     let reason = match probability {
         p if p >= bounds.max => Reason::AtMax,
         p if p <= bounds.min => Reason::AtMin,
