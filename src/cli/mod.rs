@@ -43,6 +43,8 @@ enum Command {
 pub enum Failure {
     /// 1: it failed at run time.
     Runtime(anyhow::Error),
+    /// 2: wrong usage that only the command itself can see.
+    Usage(clap::Error),
     /// 3: a configuration, policy or scenario is invalid; the text names every error.
     Invalid(String),
     /// 4: it ran, and a verdict failed; the text says which.
@@ -88,6 +90,7 @@ fn print(text: &str) -> Result<(), Failure> {
 fn report(failure: &Failure) -> ExitCode {
     let (text, status) = match failure {
         Failure::Runtime(error) => (format!("error: {error:#}"), 1),
+        Failure::Usage(error) => (error.to_string(), 2),
         Failure::Invalid(text) => (text.clone(), 3),
         Failure::Verdict(text) => (format!("error: {text}"), 4),
         Failure::Machine(text) => (format!("error: {text}"), 5),

@@ -67,7 +67,8 @@ impl Measured {
 
 fn value(score: &Score, metric: &str) -> f64 {
     let field = score.fields().into_iter().find(|(name, _)| *name == metric);
-    field.map_or(score.lost_capacity_seconds + score.unused_capacity_seconds, |(_, value)| value)
+    // A sum of nothing is -0, which nobody wants to read.
+    field.map_or(score.lost_capacity_seconds + score.unused_capacity_seconds, |(_, value)| value) + 0.0
 }
 
 /// `value / oracle`; nothing over nothing is 1, and something over nothing is infinite: no factor makes up for it.

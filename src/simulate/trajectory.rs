@@ -17,22 +17,20 @@ const AFTER: [usize; 11] = [0, 5, 10, 15, 20, 25, 30, 45, 60, 90, 120];
 /// The lines. Each is about the time from its moment to the next line's: nothing is left out between them.
 pub fn text(scenario: &Scenario, seed: u64, run: &Run) -> String {
     let mut out = format!("{}: law {}, seed {seed}\n", scenario.name, scenario.law.as_str());
-    let _ = writeln!(
-        out,
-        "{:>9} {:>9} {:>9} {:>9} {:>7} {:>8} {:>11} {:>8}",
-        "from", "demand", "capacity", "offered", "lost", "budget", "probability", "commands"
-    );
-    let _ = writeln!(
-        out,
-        "{:>9} {:>9} {:>9} {:>9} {:>7} {:>8} {:>11} {:>8}",
-        "s", "spans/s", "spans/s", "spans/s", "%", "capacity", "", ""
-    );
+    heading(&mut out, ["from", "demand", "capacity", "offered", "lost", "budget", "probability", "commands"]);
+    heading(&mut out, ["s", "spans/s", "spans/s", "spans/s", "%", "capacity", "", ""]);
     let moments = moments(scenario, run.seconds.len());
     let ends = moments.iter().skip(1).copied().chain([run.seconds.len()]);
     for (from, to) in moments.iter().zip(ends) {
         line(&mut out, *from, &run.seconds[*from..to]);
     }
     out
+}
+
+fn heading(out: &mut String, words: [&str; 8]) {
+    let [a, b, c, d, e, f, g, h] = words;
+    let line = format!("{a:>9} {b:>9} {c:>9} {d:>9} {e:>7} {f:>8} {g:>11} {h:>8}");
+    let _ = writeln!(out, "{}", line.trim_end());
 }
 
 /// Where lines begin, rising: evenly, and after each event until the lines are used up.

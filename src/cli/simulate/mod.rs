@@ -59,7 +59,7 @@ struct Verdict {
 pub(super) fn simulate(arguments: SimulateArgs) -> Result<(), Failure> {
     let files = files(&arguments.scenarios)?;
     if arguments.plot.is_some() && files.len() > 1 {
-        usage("--plot draws one scenario; name one file");
+        return Err(usage("--plot draws one scenario; name one file"));
     }
     let scenarios = load_all(&files, arguments.law, arguments.seeds)?;
     let seeds = |scenario: &Scenario| match arguments.seed {
@@ -166,7 +166,10 @@ fn law_of(name: &str) -> LawKind {
     LawKind::ALL.into_iter().find(|law| law.as_str() == name).expect("one of the possible values")
 }
 
-/// Ends the process as clap does for wrong usage: with 2.
-fn usage(message: &str) -> ! {
-    super::Arguments::command().error(ErrorKind::ArgumentConflict, message).exit()
+/// Wrong usage that clap cannot know: the answer is like its own.
+fn usage(message: &str) -> Failure {
+    let mut command = super::Arguments::command();
+    command.build();
+    let command = command.find_subcommand_mut("simulate").expect("the command that runs");
+    Failure::Usage(command.error(ErrorKind::ArgumentConflict, message))
 }

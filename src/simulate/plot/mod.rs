@@ -15,7 +15,7 @@ use super::trace::{Run, Second};
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 640.0;
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = 984.0;
+const RIGHT: f64 = 976.0;
 /// Demand above this many times the capacity runs off the scale: else a surge would flatten what is sent.
 const CLIP_CAPACITIES: f64 = 2.5;
 /// Top of the lower panel: budgets twice the capacity run off the scale.
@@ -28,7 +28,7 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-se
 .title{font-size:16px;font-weight:600;fill:var(--ink)}.line{fill:none;stroke-linejoin:round}\
 .grid{stroke:var(--grid);stroke-width:1}.axis{stroke:var(--dim);stroke-width:1}\
 .demand{stroke:var(--demand);stroke-width:1.2;stroke-dasharray:5 3}.capacity{stroke:var(--ink);stroke-width:1.8}\
-.sent{stroke:var(--sent);stroke-width:1.1}.accepted{fill:var(--sent);fill-opacity:.22}.lost{fill:var(--lost);fill-opacity:.75}\
+.sent{stroke:var(--sent);stroke-width:1.1}.accepted{fill:var(--sent);fill-opacity:.22}.lost{fill:var(--lost);shape-rendering:crispEdges}\
 .odds{stroke:var(--odds);stroke-width:1.6}.law{stroke:var(--law);stroke-width:1.4}.one{stroke:var(--ink);stroke-width:1;stroke-dasharray:2 4}\
 .fault{fill:var(--mark);fill-opacity:.10}.moment{stroke:var(--mark);stroke-width:1.2;stroke-dasharray:3 3}.mark{fill:var(--mark)}\
 .unmeasured{fill:var(--dim);fill-opacity:.12}";
@@ -106,6 +106,21 @@ fn spans_max(seconds: &[Second]) -> f64 {
 
 fn above(out: &mut String, columns: &[Column], panel: &Panel, seconds: &[Second]) {
     area(out, "accepted", columns, panel, |c| (0.0, c.accepted));
+    line(out, "demand", columns, panel, |c| Some(c.demand));
+    line(out, "sent", columns, panel, |c| Some(c.offered));
+    lost(out, columns, panel);
+    line(out, "capacity", columns, panel, |c| Some(c.capacity));
+    let peak = seconds.iter().map(|second| second.demand).fold(0.0, f64::max);
+    if peak > panel.max {
+        let (x, y) = (panel.right, panel.top - 12.0);
+        let peak = axes::figure(peak);
+        let _ =
+            writeln!(out, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\">demand up to {peak}, off the scale ↑</text>");
+    }
+}
+
+/// Over the line of what was sent, and never thinner than can be seen: a lost second of a day is the point of the day.
+fn lost(out: &mut String, columns: &[Column], panel: &Panel) {
     for column in columns.iter().filter(|column| column.lost.1 > column.lost.0) {
         let (x, y, width) = (panel.x(column.at), panel.y(column.lost.1), panel.x(column.until) - panel.x(column.at));
         let height = panel.y(column.lost.0) - y;
@@ -113,19 +128,9 @@ fn above(out: &mut String, columns: &[Column], panel: &Panel, seconds: &[Second]
             let _ = write!(
                 out,
                 "<rect class=\"lost\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
-                width.max(0.8)
+                width.max(1.2)
             );
         }
-    }
-    line(out, "demand", columns, panel, |c| Some(c.demand));
-    line(out, "sent", columns, panel, |c| Some(c.offered));
-    line(out, "capacity", columns, panel, |c| Some(c.capacity));
-    let peak = seconds.iter().map(|second| second.demand).fold(0.0, f64::max);
-    if peak > panel.max {
-        let (x, y) = (panel.right - 4.0, panel.top + 14.0);
-        let peak = axes::figure(peak);
-        let _ =
-            writeln!(out, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\">demand up to {peak}, off the scale ↑</text>");
     }
 }
 
