@@ -1,5 +1,8 @@
-//! Every scenario of `chaos/`: its promise holds over all its seeds, and its first run goes the way that is stored.
+//! Every scenario of `chaos/`: its promise holds over all its seeds, its first run goes the way that is stored, and no
+//! neighbour's law is better on it.
 //! `UPDATE=1 cargo test --test simulate` stores the way that runs go now; read the difference before it is committed.
+
+mod baselines;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +19,18 @@ fn main() {
     let scenarios = scenarios();
     let promises = scenarios.iter().map(|file| trial("promise", file, promise_holds));
     let trajectories = scenarios.iter().map(|file| trial("trajectory", file, trajectory_is_stored));
+    let baselines = scenarios.iter().map(|file| trial("no_baseline_is_better", file, baselines::none_is_better));
+    let against = [
+        ("step-x10-local-limit", baselines::local_limit_cuts_the_worst_minute_to_a_fifth as fn(&Path) -> _),
+        ("bursts-stream", baselines::commands_are_two_thirds_of_aimd),
+    ];
+    let against = against.map(|(name, test)| trial("against_baselines", &file_of(name), test));
     let known = Trial::test("every_trajectory_is_of_a_scenario", every_trajectory_is_of_a_scenario);
-    libtest_mimic::run(&arguments, promises.chain(trajectories).chain([known]).collect()).exit();
+    libtest_mimic::run(
+        &arguments,
+        promises.chain(trajectories).chain(baselines).chain(against).chain([known]).collect(),
+    )
+    .exit();
 }
 
 fn trial(claim: &str, file: &Path, test: fn(&Path) -> Result<(), Failed>) -> Trial {
@@ -82,6 +95,10 @@ fn scenarios() -> Vec<PathBuf> {
         entries.map(|entry| entry.expect("a readable entry").path()).filter(is_scenario).collect();
     files.sort();
     files
+}
+
+fn file_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("chaos/sampling-{name}.yaml"))
 }
 
 fn trajectories() -> PathBuf {
