@@ -23,15 +23,17 @@ use crate::time::{MonoTime, Tick, WallTime};
 const RETURN_PER_SECOND: f64 = 0.002;
 /// Rise beyond the last known capacity, as a share of it, for each second. The overshoot when the loss is seen is about
 /// sqrt(2 g Q) for a rise of g a second and a backend queue of Q seconds: 2 % for Q = 1 s.
-const PROBE_PER_SECOND: f64 = 0.0002;
-/// The same while the capacity is known from one interval only, in which loss began: 4.5 % for Q = 1 s, once.
-const ROUGH_PROBE_PER_SECOND: f64 = 0.001;
+const PROBE_PER_SECOND: f64 = 0.0001;
+/// The same while the capacity is known from one interval only, in which loss began: 3.2 % for Q = 1 s, once.
+const ROUGH_PROBE_PER_SECOND: f64 = 0.0005;
 /// Where a probe has gone this far beyond the capacity that loss last showed, the capacity has grown, and the probe
 /// hastens by this factor for each further whole of it.
-const GROWN: f64 = 1.05;
-const HASTE: f64 = 20.0;
+const GROWN: f64 = 1.03;
+const HASTE: f64 = 50.0;
+/// No probe is faster: 3.5 % for Q = 1 s.
+const PACE_MAX: f64 = 0.0006;
 /// Largest rise of the budget while one command is adopted: what is on its way adds to the overshoot.
-const RISE_PER_ADOPTION: f64 = 0.005;
+const RISE_PER_ADOPTION: f64 = 0.0025;
 /// Adoption that is reckoned with until it is learnt: clients that poll once a minute.
 const UNLEARNT_ADOPTION: Duration = Duration::from_secs(60);
 /// First rest before a probe.
@@ -41,17 +43,27 @@ const ROUGH_REST: Duration = Duration::from_secs(15);
 /// How much a failed probe stretches the next rest.
 const REST_STRETCH: f64 = 1.5;
 /// Longest rest.
-const REST_MAX: Duration = Duration::from_secs(20 * 60);
+const REST_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest time that one tick's rise accounts for: after a pause there is no jump.
 const STEP_MAX: Duration = Duration::from_secs(15);
 /// Slow start multiplies by this with each adopted command.
 const SLOW_START: f64 = 2.0;
-/// The budget is not raised while less of it than this is used: a probe that nobody drives proves nothing.
+/// The budget is not raised while less of it than this is used.
 const USED_MIN: f64 = 0.85;
+/// Nor probed while less than this arrives: what nobody sends proves nothing.
+const PROBE_USED_MIN: f64 = 0.955;
+/// What was accepted when a probe met the capacity, less what the queue took of it.
+const PROBED: f64 = 0.995;
 /// Share of the loss target that ends a probe.
-const PROBE_LOSS: f64 = 0.2;
-/// Load over the known capacity, as a share of it, from which overload explains a loss.
-const OVERLOAD: f64 = 0.02;
+const PROBE_LOSS: f64 = 0.1;
+/// Relative fall of the load between two intervals from which a loss is its tail.
+const MOVING: f64 = 0.1;
+/// Lost share of a steady load from which the first cut reaches further than what was accepted.
+const LED_LOSS: f64 = 0.1;
+/// A led cut leaves at least this share of the load.
+const LED_MIN: f64 = 0.25;
+/// Shortest part of an interval that a tail is reckoned with: below, noise decides.
+const TAIL_MIN: f64 = 0.05;
 /// Lossy intervals in a row of which one was wholly in loss, whatever the load did.
 const LONG_RUN: u32 = 3;
 /// A second measurement that falls by less than this behind the first, from before the first cut shows, is the same.
@@ -131,8 +143,12 @@ struct Cut {
 struct Run {
     over: Option<Interval>,
     length: u32,
-    /// The capacity known when it began.
-    capacity: f64,
+    /// What was accepted in its first interval.
+    first: f64,
+    /// The load moved in the interval before.
+    was_moving: bool,
+    /// The cut on its first interval reached further than what was accepted.
+    is_led: bool,
     /// Most that was accepted in one of its intervals but the first.
     most: f64,
     /// Spans/s received in the interval before.
@@ -204,6 +220,9 @@ impl BudgetLoop {
             // A wall clock that went back would make every interval one from before the cut, for as long as it went.
             cut.at = cut.at.min(now.wall);
         }
+        if std::mem::take(&mut self.run.is_led) {
+            self.correct_lead(now, seen, limits);
+        }
         let loss_ratio = seen.loss_ratio - self.unavoidable_loss;
         if loss_ratio > limits.loss_target {
             self.on_loss(now, seen, limits);
@@ -212,6 +231,7 @@ impl BudgetLoop {
         } else {
             self.on_quiet(now, seen, limits, elapsed);
         }
+        self.run.was_moving = seen.is_surging || seen.received < (1.0 - MOVING) * self.run.received_before;
         self.run.received_before = seen.received;
         let cap = limits.budget.spans_per_second.unwrap_or(f64::INFINITY);
         self.spans_per_second = self.spans_per_second.map(|b| clamp(b.min(cap), &limits.budget));
@@ -227,7 +247,7 @@ impl BudgetLoop {
             return;
         }
         let accepted = self.accepted(seen);
-        self.run.extend(seen.over, accepted, self.phase);
+        self.run.extend(seen.over, accepted);
         let is_before = self.last_cut.is_some_and(|cut| seen.over.from < cut.at);
         if !is_before && self.is_futile(seen) {
             self.futile_cuts += 1;
@@ -236,6 +256,7 @@ impl BudgetLoop {
             }
         }
         if let Some(capacity) = self.measured(seen, accepted, is_before) {
+            self.run.is_led = self.run.length == 1 && !seen.is_surging && capacity < PROBED * accepted;
             self.cut(now, seen, capacity, is_before, limits);
         }
     }
@@ -244,16 +265,58 @@ impl BudgetLoop {
     fn measured(&self, seen: &Pipeline, accepted: f64, is_before: bool) -> Option<f64> {
         let Phase::Tracking(track) = self.phase else {
             // The filling queue took a part of it, and before the surge less was offered: between the two.
-            return Some(if seen.is_surging { 0.5 * (accepted + self.run.quiet.min(accepted)) } else { accepted });
+            return Some(match seen.is_surging {
+                true => 0.5 * (accepted + self.run.quiet.min(accepted)),
+                // At the highest probability no command of ours moved the load.
+                false if !seen.is_wanted => self.lead(seen, accepted),
+                false => accepted,
+            });
         };
-        let load = seen.received.max(self.run.received_before);
-        let is_explained = seen.is_surging || load > self.run.capacity * (1.0 + OVERLOAD);
-        if self.run.length < LONG_RUN && is_explained {
+        let is_moving = seen.is_surging || seen.received < (1.0 - MOVING) * self.run.received_before;
+        if self.run.length < LONG_RUN && (is_moving || self.run.was_moving) {
             // The loss began or ended inside, so that less was accepted than could have been; more is a fact.
             return (self.run.length > 1 && accepted > track.capacity).then_some(accepted);
         }
-        let measured = if self.run.length < LONG_RUN { accepted } else { self.run.most };
+        let measured = match self.run.length {
+            1 if self.reason == BudgetReason::Probing && seen.loss_ratio <= LED_LOSS => PROBED * accepted,
+            1 => self.lead(seen, accepted),
+            length if length < LONG_RUN => accepted,
+            _ => self.run.most,
+        };
         (!is_before || measured < SAME * track.capacity || measured > track.capacity).then_some(measured)
+    }
+
+    /// A steady load, and loss: the capacity fell somewhere inside the interval. If it fell to a share `c` of the load at
+    /// the fraction `f` before the end, the lost share is `x = f (1 - c)`; with both unknown and even, the median of `c`
+    /// is `1 - sqrt(x)`. Too low a guess costs one interval, because the tail of the cut tells the capacity.
+    fn lead(&self, seen: &Pipeline, accepted: f64) -> f64 {
+        let lost = 1.0 - accepted / seen.received.max(f64::MIN_POSITIVE);
+        if lost > LED_LOSS { seen.received * (1.0 - lost.sqrt()).max(LED_MIN) } else { accepted }
+    }
+
+    /// The interval after a led cut tells what the capacity is.
+    fn correct_lead(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
+        let accepted = self.accepted(seen);
+        let is_lossy = seen.loss_ratio - self.unavoidable_loss > limits.loss_target;
+        let capacity = match seen.adoption {
+            Some(Adoption::Prompt) => self.from_tail(seen, accepted),
+            // The old load went on, for the most part.
+            _ if is_lossy => accepted,
+            _ => self.run.first,
+        };
+        let track = Track { is_rough: true, rest: ROUGH_REST, ..Track::known(capacity, now.mono) };
+        self.phase = Phase::Tracking(track);
+        self.spans_per_second = Some(limits.under(capacity));
+    }
+
+    /// The interval in which a led cut took effect. For a time `a` the old load went on, which what was received tells;
+    /// what was lost meanwhile is `(old load - capacity) a`. Where the new load is still too much, more was lost than
+    /// that, the equation gives less than the new load, and the whole interval was in loss.
+    fn from_tail(&self, seen: &Pipeline, accepted: f64) -> f64 {
+        let (old, new) = (self.run.received_before, seen.expected);
+        let tail = ((seen.received - new) / (old - new).max(f64::MIN_POSITIVE)).clamp(TAIL_MIN, 1.0);
+        let capacity = old - (seen.received - accepted) / tail;
+        if capacity > new { capacity.min(self.run.first) } else { accepted }
     }
 
     fn is_futile(&self, seen: &Pipeline) -> bool {
@@ -284,7 +347,7 @@ impl BudgetLoop {
         let is_rough = self.run.length < 2 && self.reason != BudgetReason::Probing;
         self.phase = Phase::Tracking(Track {
             capacity,
-            confirmed: capacity,
+            confirmed: capacity.max(if is_rough { self.run.first } else { 0.0 }),
             is_rough,
             rest: if is_rough { ROUGH_REST } else { self.next_rest() },
             rested_since: now.mono,
@@ -296,20 +359,24 @@ impl BudgetLoop {
         self.reason = BudgetReason::Cut;
     }
 
-    /// A probe that failed stretches the rest before the next.
+    /// A probe that failed stretches the rest before the next; a capacity that changed by itself may change again.
     fn next_rest(&self) -> Duration {
         match self.phase {
             Phase::Tracking(track) if self.reason == BudgetReason::Probing => {
                 track.rest.max(REST).mul_f64(REST_STRETCH).min(REST_MAX)
             }
-            Phase::Tracking(track) => track.rest.max(REST),
-            Phase::SlowStart => REST,
+            _ => REST,
         }
     }
 
     /// A little loss, and the probe caused it: the capacity is found.
     fn end_probe(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
-        let capacity = self.accepted(seen);
+        // Chance loses a little too, where the backend has no queue: that much must not lower what is known.
+        let known = match self.phase {
+            Phase::Tracking(track) => track.capacity,
+            Phase::SlowStart => 0.0,
+        };
+        let capacity = known.max(PROBED * self.accepted(seen));
         let rest = self.next_rest();
         self.phase =
             Phase::Tracking(Track { capacity, confirmed: capacity, is_rough: false, rest, rested_since: now.mono });
@@ -367,7 +434,7 @@ impl BudgetLoop {
             track.rested_since = now.mono;
         } else if now.mono.since(track.rested_since) < track.rest {
             self.reason = limits.resting_reason(budget);
-        } else {
+        } else if seen.received >= PROBE_USED_MIN * budget {
             let step = track.pace(budget, seen.adoption) * elapsed.as_secs_f64() * track.capacity;
             self.spans_per_second = Some(budget + step);
             self.reason = limits.probing_reason(budget);
@@ -390,7 +457,7 @@ impl Track {
     fn pace(&self, budget: f64, adoption: Option<Adoption>) -> f64 {
         let base = if self.is_rough { ROUGH_PROBE_PER_SECOND } else { PROBE_PER_SECOND };
         let grown = (budget / self.confirmed - GROWN).max(0.0);
-        let pace = base * (1.0 + HASTE * grown);
+        let pace = (base * (1.0 + HASTE * grown)).min(PACE_MAX);
         match adoption {
             Some(Adoption::Prompt) => pace,
             Some(Adoption::Within(time)) => pace.min(RISE_PER_ADOPTION / time.as_secs_f64().max(1.0)),
@@ -400,13 +467,9 @@ impl Track {
 }
 
 impl Run {
-    fn extend(&mut self, over: Interval, accepted: f64, phase: Phase) {
+    fn extend(&mut self, over: Interval, accepted: f64) {
         if self.length == 0 {
-            self.most = 0.0;
-            self.capacity = match phase {
-                Phase::SlowStart => accepted,
-                Phase::Tracking(track) => track.capacity,
-            };
+            (self.first, self.most) = (accepted, 0.0);
         } else {
             self.most = self.most.max(accepted);
         }

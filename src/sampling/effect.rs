@@ -23,6 +23,12 @@ const SETTLED: f64 = 0.03;
 /// Time that a load must have settled for while it is not known how fast clients adopt. Clients that poll once a minute
 /// move a load by a twelfth of the change in 5 s, which passes for rest.
 const SETTLED_FOR: Duration = Duration::from_secs(60);
+/// Part of an interval that may lie before a command that shows in it.
+const LATE_MAX: f64 = 0.2;
+/// Longest time that prompt clients take.
+const PROMPT_MAX: Duration = Duration::from_millis(1_500);
+/// What adoption takes in all, relative to the time until the load is within the tolerance.
+const COMPLETE: f64 = 1.2;
 /// Nobody is waited for longer: the slowest known client polls every 5 minutes.
 const PATIENCE: Duration = Duration::from_secs(330);
 
@@ -34,9 +40,15 @@ pub struct Effect {
     drift: f64,
     /// By which the last command changed the load, relative.
     size: f64,
-    /// The newest interval and its load over what was expected.
+    /// Spans/s received in the newest interval before the command.
+    load_before: f64,
+    /// Spans/s received in the newest interval.
+    received: f64,
+    /// The newest interval since the command, and spans received for each trace that should be sampled in it.
     last: Option<(Interval, f64)>,
     settled_since: Option<WallTime>,
+    /// An interval that began after the command was judged.
+    was_judged: bool,
     is_visible: bool,
     adoption: Option<Adoption>,
 }
@@ -68,6 +80,9 @@ pub struct Load {
 pub enum Visibility {
     /// It began before the command.
     Before,
+    /// It began just before the command, and what it carries is what was before for a moment and then what the command
+    /// should cause.
+    Shown,
     /// The command is still being adopted.
     Adopting,
     /// It carries what the command should cause.
@@ -79,7 +94,7 @@ pub enum Visibility {
 impl Visibility {
     /// Whether a further rise may be based on it.
     pub fn is_visible(self) -> bool {
-        matches!(self, Self::Adopted | Self::Settled)
+        matches!(self, Self::Shown | Self::Adopted | Self::Settled)
     }
 }
 
@@ -90,8 +105,11 @@ impl Effect {
             commanded_at: now,
             drift: 1.0,
             size: 0.0,
+            load_before: 0.0,
+            received: 0.0,
             last: None,
             settled_since: None,
+            was_judged: false,
             is_visible: false,
             adoption: None,
         }
@@ -102,8 +120,28 @@ impl Effect {
         self.drift *= factor;
         let size = (self.drift - 1.0).abs();
         if size > COMMAND {
-            *self = Self { adoption: self.adoption, size, ..Self::new(now) };
+            let is_large = size > LARGE_COMMAND;
+            *self = Self {
+                adoption: self.adoption,
+                load_before: self.received,
+                received: self.received,
+                size,
+                // Small commands one after the other must not keep a load from ever settling.
+                last: self.last.filter(|_| !is_large),
+                settled_since: self.settled_since.filter(|_| !is_large),
+                ..Self::new(now)
+            };
         }
+    }
+
+    /// Whether the last command has had the time that clients take, and a little more.
+    pub fn is_complete(&self, now: WallTime) -> bool {
+        let takes = match self.adoption {
+            Some(Adoption::Prompt) => Duration::ZERO,
+            Some(Adoption::Within(time)) => time.mul_f64(COMPLETE),
+            None => SETTLED_FOR,
+        };
+        now.since(self.commanded_at) >= takes
     }
 
     /// How fast clients adopt; `None` until a large command showed it.
@@ -115,14 +153,15 @@ impl Effect {
     pub fn judge(&mut self, now: WallTime, load: Load) -> Visibility {
         // A wall clock that went back would make every interval one from before the command, for as long as it went.
         self.commanded_at = self.commanded_at.min(now);
+        self.received = load.received;
         if now.since(self.commanded_at) > PATIENCE {
             return Visibility::Settled;
         }
         if load.over.from < self.commanded_at {
-            return Visibility::Before;
+            return if self.shows(load) { Visibility::Shown } else { Visibility::Before };
         }
         let noise = 1.0 / (load.sampled * load.over.length().as_secs_f64()).max(1.0).sqrt();
-        let is_first = self.last.is_none();
+        let is_first = !std::mem::replace(&mut self.was_judged, true);
         self.follow(load, noise);
         let is_adopted = load.expected.is_some_and(|e| is_close(load.received, e, TOLERANCE + 3.0 * noise));
         if is_adopted {
@@ -131,6 +170,21 @@ impl Effect {
         }
         let has_settled = self.settled_since.is_some_and(|since| load.over.to.since(since) >= self.settles_within());
         if has_settled { Visibility::Settled } else { Visibility::Adopting }
+    }
+
+    /// Clients that adopt at once have done so by the end of an interval that began just before the command.
+    fn shows(&self, load: Load) -> bool {
+        let (length, Some(expected)) = (load.over.length(), load.expected) else { return false };
+        let late = self.commanded_at.since(load.over.from);
+        if self.adoption != Some(Adoption::Prompt) || late > length.mul_f64(LATE_MAX) {
+            return false;
+        }
+        let tail = (late + PROMPT_MAX).as_secs_f64() / length.as_secs_f64().max(1e-3);
+        let mixed = tail * self.load_before + (1.0 - tail) * expected;
+        let noise = 1.0 / (load.sampled * length.as_secs_f64()).max(1.0).sqrt();
+        let tolerance = TOLERANCE + 3.0 * noise;
+        let (low, high) = (expected.min(mixed), expected.max(mixed));
+        (low * (1.0 - tolerance)..=high * (1.0 + tolerance)).contains(&load.received)
     }
 
     /// How long a load must rest to have settled.

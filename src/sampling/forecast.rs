@@ -3,8 +3,8 @@
 //! One interval between two scrapes is the newest fact, and a noisy one: requests arrive at random, so that a rate of
 //! `r` measured over `T` seconds has a standard deviation of `sqrt(r / T)` though nothing changed. Following it would
 //! command noise; averaging it would be late for a surge. So what lies within three standard deviations of the mean is
-//! averaged in, what lies above is believed at once, and what lies below is believed by half: too low a forecast loses
-//! spans, too high a one only samples a little less.
+//! averaged in, what lies above is believed at once, and what lies below is believed by half at first: too low a
+//! forecast loses spans, too high a one only samples a little less.
 //!
 //! A rise has begun somewhere inside the interval that shows it, and the interval's mean is therefore lower than the
 //! demand is by now: for a step at the fraction `f` before its end, by the factor `1 - f` of the step. Where clients
@@ -15,7 +15,7 @@
 const NEWS: f64 = 3.0;
 /// Weight of an interval without news in the mean.
 const WEIGHT: f64 = 1.0 / 3.0;
-/// What is left of a fall at first sight.
+/// Weight of a fall at first sight. The second interval in a row is believed.
 const FALL: f64 = 0.5;
 /// Lead on the first interval of a rise, in rises seen. A step begins in the middle of an interval on average, where 1
 /// would be right; too little costs loss for a whole interval, and too much leaves a part of the capacity unused for one.
@@ -31,6 +31,8 @@ pub struct Forecast {
     last: f64,
     /// By how much the last interval rose, if that was news; else 0.
     rise: f64,
+    /// The last interval was news, and lower.
+    is_falling: bool,
     /// Requests/s to reckon with.
     expected: f64,
 }
@@ -45,7 +47,8 @@ impl Forecast {
     /// once. The result never falls when `per_second` rises.
     pub fn observe(&mut self, per_second: f64, seconds: f64, leads: bool) {
         let Some(mean) = self.mean else {
-            *self = Self { mean: Some(per_second), last: per_second, rise: 0.0, expected: per_second };
+            *self =
+                Self { mean: Some(per_second), last: per_second, rise: 0.0, is_falling: false, expected: per_second };
             return;
         };
         // One request more or less is never news.
@@ -53,12 +56,18 @@ impl Forecast {
         let rise = per_second - self.last;
         if per_second > mean + noise {
             let lead = if leads { self.lead(rise) } else { 0.0 };
-            *self = Self { mean: Some(per_second), last: per_second, rise, expected: per_second + lead };
+            *self =
+                Self { mean: Some(per_second), last: per_second, rise, is_falling: false, expected: per_second + lead };
             return;
         }
-        let weight = if per_second < mean - noise { FALL } else { WEIGHT };
+        let is_falling = per_second < mean - noise;
+        let weight = match is_falling {
+            true if self.is_falling => 1.0,
+            true => FALL,
+            false => WEIGHT,
+        };
         let mean = mean + weight * (per_second - mean);
-        *self = Self { mean: Some(mean), last: per_second, rise: 0.0, expected: mean };
+        *self = Self { mean: Some(mean), last: per_second, rise: 0.0, is_falling, expected: mean };
     }
 
     fn lead(&self, rise: f64) -> f64 {
@@ -85,6 +94,7 @@ mod tests {
         assert!((calm - 100.0).abs() < 2.0, "{calm}");
         assert_eq!(after(&[100.0, 100.0, 1_000.0], false), 1_000.0);
         assert_eq!(after(&[100.0, 100.0, 0.0], false), 50.0);
+        assert_eq!(after(&[100.0, 100.0, 0.0, 0.0], false), 0.0);
     }
 
     #[test]

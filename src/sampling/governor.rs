@@ -269,7 +269,7 @@ impl Governor {
         let load = Load { over: received.over(), received: received.per_second(), expected, sampled };
         let visibility = self.effect.judge(now.wall, load);
         if !is_surging {
-            self.spans.learn(visibility, received.per_second(), sampled);
+            self.spans.learn(visibility, self.effect.is_complete(now.wall), received.per_second(), sampled);
         }
         let seen = Pipeline {
             over: received.over(),

@@ -5,6 +5,8 @@ use super::effect::Visibility;
 
 /// Weight of one interval in the running mean, once a value is known.
 const WEIGHT: f64 = 0.2;
+/// The same while the last command may still be being adopted: the last tenth of that is not told from noise.
+const EARLY_WEIGHT: f64 = 0.02;
 /// Outside this range a measurement says that demand and received do not belong together.
 const RANGE: (f64, f64) = (0.01, 10_000.0);
 
@@ -31,15 +33,21 @@ impl SpansPerTrace {
         self.configured.or(self.measured)
     }
 
-    /// Takes one interval: spans/s received, and root traces/s that the served probabilities should have sampled.
-    pub fn learn(&mut self, visibility: Visibility, received: f64, traces_per_second: f64) {
-        if !visibility.is_visible() || received <= 0.0 || traces_per_second <= 0.0 {
+    /// Takes one interval: spans/s received, and root traces/s that the served probabilities should have sampled;
+    /// `is_complete` says that clients have had the time to adopt them.
+    pub fn learn(&mut self, visibility: Visibility, is_complete: bool, received: f64, traces_per_second: f64) {
+        if !matches!(visibility, Visibility::Adopted | Visibility::Settled)
+            || received <= 0.0
+            || traces_per_second <= 0.0
+        {
             return;
         }
         let sample = (received / traces_per_second).clamp(RANGE.0, RANGE.1);
         self.measured = Some(match (self.measured, visibility) {
             // Near the known value: noise, averaged.
-            (Some(known), Visibility::Adopted) => known + WEIGHT * (sample - known),
+            (Some(known), Visibility::Adopted) => {
+                known + if is_complete { WEIGHT } else { EARLY_WEIGHT } * (sample - known)
+            }
             // The load settled elsewhere: traces changed their size, or some clients do not obey. Either way this is
             // what a sampled root costs from here on.
             _ => sample,
@@ -54,18 +62,18 @@ mod tests {
     #[test]
     fn only_visible_intervals_teach() {
         let mut spans = SpansPerTrace::new(None);
-        spans.learn(Visibility::Adopting, 800.0, 10.0);
+        spans.learn(Visibility::Adopting, true, 800.0, 10.0);
         assert_eq!(spans.get(), None);
-        spans.learn(Visibility::Settled, 800.0, 100.0);
+        spans.learn(Visibility::Settled, true, 800.0, 100.0);
         assert_eq!(spans.get(), Some(8.0));
-        spans.learn(Visibility::Adopted, 900.0, 100.0);
+        spans.learn(Visibility::Adopted, true, 900.0, 100.0);
         assert_eq!(spans.get(), Some(8.2));
     }
 
     #[test]
     fn a_configured_value_stays() {
         let mut spans = SpansPerTrace::new(Some(5.0));
-        spans.learn(Visibility::Settled, 800.0, 100.0);
+        spans.learn(Visibility::Settled, true, 800.0, 100.0);
         assert_eq!(spans.get(), Some(5.0));
     }
 }

@@ -124,7 +124,8 @@ impl Scraper {
     /// What the source would answer at `t`. `names[i]` are the service and operation of each counter of target `i`; the
     /// last target's counters are `received` and `dropped`.
     pub fn traffic(&self, t: f64, clock: WallClock, names: &[Vec<(Name, Option<Name>)>]) -> Traffic {
-        let seen = t - self.config.visible_after.as_secs_f64();
+        // Times are sums of steps: a rounding error must not hide a sample.
+        let seen = t - self.config.visible_after.as_secs_f64() + 1e-6;
         let Some((backend, services)) = self.targets.split_last() else { return Traffic::default() };
         let mut demand = Vec::with_capacity(names.iter().map(Vec::len).sum());
         let mut span = None;
