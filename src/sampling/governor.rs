@@ -329,7 +329,11 @@ impl Governor {
             let bars = Bars { no_rise: bars.no_rise.or(own), is_recovering, ..bars };
             let decide = |held: Decided, want: Want| {
                 let is_fixed = matches!(want.reason, Reason::Fixed | Reason::FixedOperation);
-                held.decided(if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) }, is_dry_run)
+                let mut settled = if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) };
+                if let Some(own) = own.filter(|_| !is_fixed && settled.probability == held.probability) {
+                    settled.reason = own;
+                }
+                held.decided(settled, is_dry_run)
             };
             service.list(wanted, is_dry_run, decide);
             service.rate = decide(service.rate, wanted.rate);
