@@ -283,6 +283,7 @@ impl Governor {
             service.list(wanted, is_dry_run, decide);
             service.rate = decide(service.rate, wanted.rate);
             service.share = wanted.share;
+            service.local = wanted.share_alone.map(|share| service.local_share(share));
             was_limited |= service.rate.reason == Reason::Recovering;
         }
         self.is_recovering = self.is_recovering && (was_limited || bars.no_rise.is_some());
@@ -329,6 +330,7 @@ impl Service {
     /// No law decides on it now: it has no demand, or the demand is zero.
     fn rest(&mut self) {
         self.share = None;
+        self.local = None;
         self.rate.reason = match self.demand {
             _ if self.rate.reason == Reason::Initial => Reason::Initial,
             Some(_) => Reason::Idle,
