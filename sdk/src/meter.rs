@@ -73,3 +73,45 @@ impl Meter {
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto;
+
+    fn strategy() -> Strategy {
+        Strategy::from_push(proto::Strategy {
+            generation: 1,
+            probability: 0.5,
+            expected_traces_per_second: 10.0,
+            share_traces_per_second: 10.0,
+            ..proto::Strategy::default()
+        })
+        .expect("valid")
+    }
+
+    #[test]
+    fn a_root_span_does_not_wait_for_one_that_settles() {
+        let (meter, strategy) = (Meter::new(LocalLimitSettings::default()), strategy());
+        let held = meter.limit.lock().expect("not poisoned");
+        strategy.rate_of("GET /");
+        assert_eq!(meter.factor_now(&strategy), 1.0); // would deadlock, were it to wait
+        drop(held);
+        assert_eq!(strategy.take_roots().count, 1.0, "left for the next");
+    }
+
+    #[test]
+    fn the_first_root_span_of_a_slot_settles_for_all() {
+        let (meter, strategy) = (Meter::new(LocalLimitSettings::default()), strategy());
+        meter.adopt(strategy.share());
+        for _ in 0..3 {
+            strategy.rate_of("GET /");
+        }
+        meter.factor_now(&strategy);
+        assert_eq!(strategy.take_roots().count, 0.0);
+        let settled_at = meter.settle_at.load(Ordering::Relaxed);
+        strategy.rate_of("GET /");
+        meter.factor_now(&strategy);
+        assert!(strategy.take_roots().count == 1.0 || meter.settle_at.load(Ordering::Relaxed) > settled_at);
+    }
+}
