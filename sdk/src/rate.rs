@@ -56,9 +56,13 @@ impl Rate {
 
     /// The trace state of a root span that is sampled at this rate.
     pub(crate) fn trace_state(self) -> TraceState {
-        let digits = format!("{:014x}", self.threshold);
-        let significant = digits.trim_end_matches('0');
-        let value = format!("th:{}", if significant.is_empty() { "0" } else { significant });
+        // By hand, because formatting costs more than all the rest of a decision.
+        let mut value = *b"th:00000000000000";
+        let digits =
+            (0..DIGITS_MAX).map(|i| b"0123456789abcdef"[(self.threshold >> (4 * (DIGITS_MAX - 1 - i))) as usize % 16]);
+        value[3..].iter_mut().zip(digits).for_each(|(place, digit)| *place = digit);
+        let end = value.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1).max(4);
+        let value = std::str::from_utf8(&value[..end]).expect("plain letters");
         TraceState::from_key_value([("ot", value)]).expect("a key and a value of plain letters")
     }
 }
