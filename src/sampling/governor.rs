@@ -341,6 +341,7 @@ impl Governor {
             let is_limited = service.rates().any(|rate| rate.reason == Reason::Recovering);
             service.returning -= u8::from(!is_limited && service.returning > 0);
             was_limited |= is_limited;
+            service.local = wanted.share_alone.map(|share| service.local_share(share));
         }
         self.is_recovering = self.is_recovering && (was_limited || bars.no_rise.is_some());
     }
@@ -386,6 +387,7 @@ impl Service {
     /// No law decides on it now: it has no demand, or the demand is zero.
     fn rest(&mut self) {
         self.share = None;
+        self.local = None;
         self.rate.reason = match self.demand {
             _ if self.rate.reason == Reason::Initial => Reason::Initial,
             Some(_) => Reason::Idle,
