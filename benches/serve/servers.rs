@@ -132,7 +132,7 @@ pub(crate) fn name(i: usize) -> String {
 fn strategy() -> Strategy {
     let probability = |value| Probability::new(value).expect("a probability");
     let operations = (0..OPERATIONS).map(|i| (format!("GET /operation/{i}").into(), probability(0.125))).collect();
-    Strategy { probability: probability(0.25), operations }
+    Strategy { operations, ..Strategy::uniform(probability(0.25)) }
 }
 
 /// Runs a server on a thread of its own, named for a profiler.

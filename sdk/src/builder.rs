@@ -11,6 +11,7 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
 use crate::follow::{self, Target, Timing};
+use crate::limit::LocalLimitSettings;
 use crate::rate::Rate;
 use crate::sampler::{FlyballSampler, Follower};
 use crate::state::{Connection, State};
@@ -33,6 +34,7 @@ pub struct FlyballSamplerBuilder {
     endpoint: String,
     polling_endpoint: Option<String>,
     initial_probability: f64,
+    limit: LocalLimitSettings,
     timing: Timing,
 }
 
@@ -64,6 +66,9 @@ pub enum BuildError {
     /// The initial probability is not between 0 and 1.
     #[error("initial probability {0} is not between 0 and 1")]
     InitialProbability(f64),
+    /// The local limit's factor is below 1, or no number.
+    #[error("k of the local limit is {0}, and must be at least 1")]
+    LocalLimit(f64),
     /// The follower's thread could not be started.
     #[error("the follower's thread cannot be started")]
     Thread(#[source] std::io::Error),
@@ -73,7 +78,8 @@ impl FlyballSamplerBuilder {
     pub(crate) fn new(service: String) -> Self {
         let timing = Timing::default();
         let (endpoint, initial_probability) = (ENDPOINT.to_owned(), INITIAL_PROBABILITY);
-        Self { service, endpoint, polling_endpoint: None, initial_probability, timing }
+        let limit = LocalLimitSettings::default();
+        Self { service, endpoint, polling_endpoint: None, initial_probability, limit, timing }
     }
 
     /// Where Flyball serves gRPC. Default `http://127.0.0.1:5779`.
@@ -96,6 +102,13 @@ impl FlyballSamplerBuilder {
         self
     }
 
+    /// How this instance holds itself to its part of the service's share until a surge is answered. Only a strategy
+    /// that comes over the push stream carries a share.
+    pub fn local_limit(mut self, settings: LocalLimitSettings) -> Self {
+        self.limit = settings;
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
@@ -112,8 +125,9 @@ impl FlyballSamplerBuilder {
     /// When a setting is wrong, or the thread cannot be started.
     pub fn build(self) -> Result<FlyballSampler, BuildError> {
         let initial = initial_rate(self.initial_probability)?;
+        let limit = checked(self.limit)?;
         let target = self.target()?;
-        let state = Arc::new(State::new(initial));
+        let state = Arc::new(State::new(initial, limit));
         let (stop, stopped) = oneshot::channel();
         start(target, Arc::clone(&state), stopped)?;
         Ok(FlyballSampler::new(state, Follower { _stop: stop }))
@@ -136,6 +150,10 @@ impl FlyballSamplerBuilder {
 fn initial_rate(probability: f64) -> Result<Rate, BuildError> {
     let is_probability = (0.0..=1.0).contains(&probability);
     Rate::new(probability).filter(|_| is_probability).ok_or(BuildError::InitialProbability(probability))
+}
+
+fn checked(limit: LocalLimitSettings) -> Result<LocalLimitSettings, BuildError> {
+    if limit.k >= 1.0 { Ok(limit) } else { Err(BuildError::LocalLimit(limit.k)) }
 }
 
 fn parse_endpoint(endpoint: &str) -> Result<Uri, BuildError> {
@@ -225,6 +243,10 @@ mod tests {
                 "endpoint \"/sampling\" must begin with http:// and name a host (for TLS, run a proxy on this host)",
             ),
             (shop().initial_probability(1.5), "initial probability 1.5 is not between 0 and 1"),
+            (
+                shop().local_limit(LocalLimitSettings { k: 0.5, ..LocalLimitSettings::default() }),
+                "k of the local limit is 0.5, and must be at least 1",
+            ),
             (shop().initial_probability(f64::NAN), "initial probability NaN is not between 0 and 1"),
         ] {
             assert_eq!(builder.build().expect_err(expected).to_string(), expected);

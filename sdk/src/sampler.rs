@@ -60,7 +60,10 @@ impl ShouldSample for FlyballSampler {
     ) -> SamplingResult {
         let parent = parent_context.map(|context| context.span());
         match parent.as_ref().map(|span| span.span_context()).filter(|parent| parent.is_valid()) {
-            None => result(self.state.decide_root(trace_id, name), TraceState::NONE),
+            None => match self.state.sample_root(trace_id, name) {
+                Some(rate) => result(SamplingDecision::RecordAndSample, rate.trace_state()),
+                None => result(self.state.not_sampled(), TraceState::NONE),
+            },
             Some(parent) if parent.is_sampled() => {
                 result(SamplingDecision::RecordAndSample, parent.trace_state().clone())
             }
@@ -85,13 +88,14 @@ mod tests {
     use opentelemetry::trace::{SpanContext, SpanId, TraceFlags};
 
     use super::*;
+    use crate::limit::LocalLimitSettings;
     use crate::rate::Rate;
     use crate::strategy::Strategy;
 
     fn sampler(probability: f64) -> FlyballSampler {
         let (_stop, _) = oneshot::channel();
         let initial = Rate::new(probability).expect("finite");
-        FlyballSampler::new(Arc::new(State::new(initial)), Follower { _stop })
+        FlyballSampler::new(Arc::new(State::new(initial, LocalLimitSettings::default())), Follower { _stop })
     }
 
     fn decide(sampler: &FlyballSampler, parent: Option<&Context>, trace_id: u128, name: &str) -> SamplingResult {
@@ -134,6 +138,16 @@ mod tests {
         let decisions = ["GET /", "GET"].map(|name| decide(&sampler, None, u128::MAX, name).decision);
         assert_eq!(decisions, [SamplingDecision::RecordAndSample, SamplingDecision::Drop]);
         assert_eq!(sampler.state().take_usage().0, ["GET /"]);
+    }
+
+    #[test]
+    fn a_sampled_root_tells_the_threshold_that_it_was_drawn_by_and_nobody_else_does() {
+        let sampler = sampler(0.25);
+        let states = [u128::MAX, 0].map(|id| decide(&sampler, None, id, "x").trace_state.header());
+        assert_eq!(states, ["ot=th:c", ""]);
+        sampler.state().add_recorder();
+        let recorded = decide(&sampler, None, 0, "x");
+        assert_eq!((recorded.decision, recorded.trace_state.header()), (SamplingDecision::RecordOnly, String::new()));
     }
 
     #[test]

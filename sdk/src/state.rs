@@ -8,6 +8,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use opentelemetry::trace::TraceId;
 use opentelemetry_sdk::trace::SamplingDecision;
 
+use crate::limit::LocalLimitSettings;
+use crate::meter::Meter;
 use crate::rate::Rate;
 use crate::strategy::{Listed, Strategy, StrategyError};
 use crate::unlisted::Unlisted;
@@ -40,6 +42,8 @@ pub struct SamplerStatus {
     pub probability: f64,
     /// Operations that have a probability of their own.
     pub operations: usize,
+    /// What the local limit multiplied every probability with at the last root span; 1 while it does not bind.
+    pub limit_factor: f64,
     /// What went wrong last, with its causes; stays after a recovery.
     pub last_error: Option<String>,
 }
@@ -52,28 +56,32 @@ pub(crate) struct State {
     last_error: ArcSwapOption<String>,
     /// Span processors that want the spans of traces that are not sampled.
     recorders: AtomicUsize,
+    meter: Meter,
     unlisted: Unlisted,
 }
 
 impl State {
-    pub(crate) fn new(initial: Rate) -> Self {
+    pub(crate) fn new(initial: Rate, limit: LocalLimitSettings) -> Self {
         Self {
             strategy: ArcSwap::from_pointee(Strategy::initial(initial)),
             connection: AtomicU8::new(Connection::Never as u8),
             last_error: ArcSwapOption::empty(),
             recorders: AtomicUsize::new(0),
+            meter: Meter::new(limit),
             unlisted: Unlisted::default(),
         }
     }
 
-    /// The decision on a trace that begins here with a span of this name.
-    pub(crate) fn decide_root(&self, trace_id: TraceId, name: &str) -> SamplingDecision {
+    /// The rate of a trace that begins here with a span of this name, where it is sampled.
+    pub(crate) fn sample_root(&self, trace_id: TraceId, name: &str) -> Option<Rate> {
         let strategy = self.strategy.load();
         let (rate, listed) = strategy.rate_of(name);
         if listed == Listed::No {
             self.unlisted.note(trace_id, name);
         }
-        if rate.samples(trace_id) { SamplingDecision::RecordAndSample } else { self.not_sampled() }
+        let factor = if strategy.share().is_some() { self.meter.factor_now(&strategy) } else { 1.0 };
+        let rate = if factor < 1.0 { rate.times(factor) } else { rate };
+        rate.samples(trace_id).then_some(rate)
     }
 
     /// What to do with a span that is not sampled.
@@ -84,8 +92,15 @@ impl State {
     /// Puts `offered` in force unless an older one than the present. For the follower alone: not atomic by itself.
     pub(crate) fn adopt(&self, offered: Strategy) -> Result<(), StrategyError> {
         let next = offered.succeeding(&self.strategy.load())?;
+        let share = next.share();
         self.strategy.store(Arc::new(next));
+        self.meter.adopt(share);
         Ok(())
+    }
+
+    /// See [`SamplerStatus::limit_factor`].
+    pub(crate) fn limit_factor(&self) -> f64 {
+        self.meter.factor()
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -99,6 +114,9 @@ impl State {
 
     /// `true` if it was another before.
     pub(crate) fn set_connection(&self, connection: Connection) -> bool {
+        if connection != Connection::Stream {
+            self.meter.lose_stream();
+        }
         self.connection.swap(connection as u8, Ordering::Relaxed) != connection as u8
     }
 
@@ -127,6 +145,7 @@ impl State {
             generation: strategy.generation(),
             probability: strategy.probability(),
             operations: strategy.operation_count(),
+            limit_factor: self.limit_factor(),
             last_error: self.last_error.load().as_deref().cloned(),
         }
     }

@@ -62,6 +62,7 @@ pub(crate) fn policy() -> PolicyDecision {
             rate,
             demand_per_second: Some(500.0),
             share_spans_per_second: Some(1000.0),
+            local: None,
             operations: vec![operation],
         }],
         stranger: Probability::saturating(0.1),

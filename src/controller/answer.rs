@@ -10,6 +10,7 @@ use prost::Message;
 use serde::Serialize;
 
 use crate::proto::{flyball_v1, jaeger};
+use crate::sampling::decision::LocalShare;
 use crate::sampling::probability::Probability;
 use crate::sampling::traffic::Name;
 
@@ -22,6 +23,8 @@ pub struct Strategy {
     ///
     /// [`OPERATIONS_MAX`]: crate::sampling::decision::OPERATIONS_MAX
     pub operations: Vec<(Name, Probability)>,
+    /// What the clients of the push stream limit themselves by.
+    pub local: Option<LocalShare>,
 }
 
 /// A strategy and its encodings.
@@ -43,7 +46,7 @@ pub struct Answer {
 impl Strategy {
     /// The same probability for everything.
     pub fn uniform(probability: Probability) -> Self {
-        Self { probability, operations: Vec::new() }
+        Self { probability, operations: Vec::new(), local: None }
     }
 
     /// Encodes it once.
@@ -52,6 +55,15 @@ impl Strategy {
         let grpc_frame = frame(&protobuf(&self));
         let stream_tail = Bytes::from(pushed(&self).encode_to_vec());
         Answer { generation, strategy: self, json, grpc_frame, stream_tail }
+    }
+}
+
+impl Answer {
+    /// The same probabilities with another local share: clients that poll get the same bytes.
+    pub fn with_local(&self, local: Option<LocalShare>, generation: u64) -> Self {
+        let strategy = Strategy { local, ..self.strategy.clone() };
+        let stream_tail = Bytes::from(pushed(&strategy).encode_to_vec());
+        Self { generation, strategy, json: self.json.clone(), grpc_frame: self.grpc_frame.clone(), stream_tail }
     }
 }
 
@@ -81,6 +93,8 @@ fn pushed(strategy: &Strategy) -> flyball_v1::Strategy {
         generation: 0, // proto3 leaves a zero out
         probability: strategy.probability.get(),
         operations: strategy.operations.iter().map(operation).collect(),
+        expected_traces_per_second: strategy.local.map_or(0.0, |local| local.expected_traces_per_second),
+        share_traces_per_second: strategy.local.map_or(0.0, |local| local.share_traces_per_second),
     }
 }
 
@@ -160,8 +174,8 @@ mod tests {
 
     #[test]
     fn operations_come_with_all_four_members_and_explicit_zeros() {
-        let strategy =
-            Strategy { probability: probability(0.5), operations: vec![("GET /\"a\"".into(), probability(1.0))] };
+        let operations = vec![("GET /\"a\"".into(), probability(1.0))];
+        let strategy = Strategy { operations, ..Strategy::uniform(probability(0.5)) };
         let json = strategy.into_answer(7).json;
         assert_eq!(
             std::str::from_utf8(&json).expect("UTF-8"),
@@ -176,7 +190,8 @@ mod tests {
 
     #[test]
     fn the_grpc_frame_decodes_to_the_strategy_and_ends_with_field_four() {
-        let strategy = Strategy { probability: probability(0.5), operations: vec![("a".into(), probability(0.125))] };
+        let operations = vec![("a".into(), probability(0.125))];
+        let strategy = Strategy { operations, ..Strategy::uniform(probability(0.5)) };
         let frame = strategy.into_answer(7).grpc_frame;
         assert_eq!(frame[0], 0);
         assert_eq!(u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]) as usize, frame.len() - 5);
@@ -187,5 +202,19 @@ mod tests {
         // Field 2 (tag 0x12) comes before field 4 (tag 0x22), and field 4 reaches to the end.
         assert_eq!((frame[5], frame[16]), (0x12, 0x22));
         assert_eq!(usize::from(frame[17]), frame.len() - 18);
+    }
+
+    #[test]
+    fn the_local_share_is_in_the_push_streams_bytes_alone() {
+        let plain = Strategy::uniform(probability(0.5)).into_answer(7);
+        let local = LocalShare { expected_traces_per_second: 30.0, share_traces_per_second: 40.0 };
+        let told = plain.with_local(Some(local), 8);
+        assert_eq!((&told.json, &told.grpc_frame, told.generation), (&plain.json, &plain.grpc_frame, 8));
+        assert_ne!(told.stream_tail, plain.stream_tail);
+        let pushed = flyball_v1::Strategy::decode(&*told.stream_tail).expect("our own message");
+        assert_eq!((pushed.expected_traces_per_second, pushed.share_traces_per_second), (30.0, 40.0));
+        let whole = Strategy { local: Some(local), ..Strategy::uniform(probability(0.5)) }.into_answer(8);
+        assert_eq!(whole.stream_tail, told.stream_tail);
+        assert_eq!(told.with_local(None, 9).stream_tail, plain.stream_tail);
     }
 }

@@ -8,9 +8,17 @@ use super::answer::{Answer, Strategy};
 use super::snapshot::{Snapshot, Stranger};
 use super::usage::Usage;
 use crate::policy::PolicySet;
-use crate::sampling::decision::{PolicyDecision, Reason, ServiceDecision};
+use crate::sampling::decision::{LocalShare, PolicyDecision, Reason, ServiceDecision};
 use crate::sampling::traffic::Name;
 use crate::time::WallTime;
+
+/// What is expected of a service, or its share, is told anew once it is off by more than this part. Clients allow
+/// themselves a quarter more than their part, which covers it.
+const LOCAL_TOLERANCE: f64 = 0.1;
+/// Up to so many times the tolerance where the share is as many times what is expected.
+const LOCAL_ROOM_MAX: f64 = 10.0;
+/// Nor is a difference below this worth a push: one trace a second is within any client's noise.
+const LOCAL_SLACK: f64 = 1.0;
 
 /// The snapshot after `previous`.
 pub fn assemble(
@@ -49,7 +57,8 @@ fn services(previous: &Snapshot, decisions: &[Arc<PolicyDecision>], next: u64) -
     for decision in answered {
         let known = previous.services.get(&decision.service);
         let answer = match known.filter(|answer| is_same(&answer.strategy, decision)) {
-            Some(answer) => Arc::clone(answer),
+            Some(answer) if is_close(answer.strategy.local, decision.local) => Arc::clone(answer),
+            Some(answer) => Arc::new(answer.with_local(decision.local, next)),
             None => Arc::new(strategy(decision).into_answer(next)),
         };
         services.entry(decision.service.clone()).or_insert(answer);
@@ -65,7 +74,27 @@ fn is_same(strategy: &Strategy, decision: &ServiceDecision) -> bool {
 
 fn strategy(decision: &ServiceDecision) -> Strategy {
     let operations = decision.operations.iter().map(|o| (o.operation.clone(), o.rate.served));
-    Strategy { probability: decision.rate.served, operations: operations.collect() }
+    Strategy { probability: decision.rate.served, operations: operations.collect(), local: decision.local }
+}
+
+/// Whether clients may go on with `told` though `now` is right: a steady state must push nothing.
+fn is_close(told: Option<LocalShare>, now: Option<LocalShare>) -> bool {
+    let (told, now) = match (told, now) {
+        (Some(told), Some(now)) => (told, now),
+        (told, now) => return told.is_none() && now.is_none(),
+    };
+    // With room for many times what is expected, the room's own size matters little, and the spare moves all the time.
+    let room = told.share_traces_per_second / told.expected_traces_per_second;
+    is_within(told.expected_traces_per_second, now.expected_traces_per_second, LOCAL_TOLERANCE)
+        && is_within(
+            told.share_traces_per_second,
+            now.share_traces_per_second,
+            LOCAL_TOLERANCE * room.clamp(1.0, LOCAL_ROOM_MAX),
+        )
+}
+
+fn is_within(told: f64, now: f64, tolerance: f64) -> bool {
+    (told - now).abs() <= LOCAL_SLACK || told.max(now) <= told.min(now) * (1.0 + tolerance)
 }
 
 /// Every rule of every policy, in the order in which they are looked through; those told the same share one answer.
@@ -99,6 +128,7 @@ mod tests {
     use crate::controller::governors::Governors;
     use crate::controller::memory::Memories;
     use crate::policy::LoadedPolicy;
+    use crate::sampling::decision::Decided;
     use crate::sampling::pattern::Pattern;
     use crate::sampling::policy::{Pin, Policy, ServiceRule};
     use crate::sampling::probability::Probability;
@@ -175,6 +205,57 @@ mod tests {
         let second = house.tick(&[("web", 1_000.0)]).generation;
         assert!(second > first && house.snapshot.answer("web").generation == second);
         assert_eq!(house.told("web"), 0.5);
+    }
+
+    /// The snapshot after `previous`, with one service at a half.
+    fn told(previous: &Snapshot, local: Option<(f64, f64)>) -> Snapshot {
+        let half = Probability::new(0.5).expect("a probability");
+        let share =
+            |(expected, share)| LocalShare { expected_traces_per_second: expected, share_traces_per_second: share };
+        let service = ServiceDecision {
+            service: "web".into(),
+            rate: Decided { probability: half, served: half, reason: Reason::Share },
+            demand_per_second: Some(100.0),
+            share_spans_per_second: None,
+            local: local.map(share),
+            operations: Vec::new(),
+        };
+        let decision = PolicyDecision {
+            policy: "shop".into(),
+            decided_at: at(1).wall,
+            inputs: Default::default(),
+            services: vec![service],
+            stranger: half,
+            degraded: None,
+        };
+        assemble(previous, at(1).wall, &PolicySet::default(), vec![Arc::new(decision)], HashMap::new())
+    }
+
+    #[test]
+    fn a_local_share_is_told_anew_once_it_is_off_by_a_tenth_and_polling_clients_keep_their_bytes() {
+        let first = told(&Snapshot::empty(1, at(0).wall), Some((50.0, 60.0)));
+        let told_anew = |local| {
+            let next = told(&first, local);
+            let (before, after) = (first.answer("web"), next.answer("web"));
+            assert_eq!((&before.json, &before.grpc_frame), (&after.json, &after.grpc_frame));
+            assert_eq!(next.generation > first.generation, !Arc::ptr_eq(before, after));
+            !Arc::ptr_eq(before, after)
+        };
+        let close = [(50.0, 60.0), (54.9, 60.0), (45.5, 60.0), (50.0, 65.0), (50.0, 54.6)];
+        assert!(close.into_iter().all(|local| !told_anew(Some(local))));
+        let off = [(55.5, 60.0), (45.0, 60.0), (50.0, 70.0), (50.0, 51.0)];
+        assert!(off.into_iter().all(|local| told_anew(Some(local))));
+        assert!(told_anew(None));
+    }
+
+    #[test]
+    fn a_share_far_above_what_is_expected_and_a_trickle_are_told_less_exactly() {
+        let first = told(&Snapshot::empty(1, at(0).wall), Some((10.0, 50.0)));
+        let is_carried = |local| Arc::ptr_eq(first.answer("web"), told(&first, Some(local)).answer("web"));
+        assert!(is_carried((10.0, 74.0)) && is_carried((10.9, 34.0)));
+        assert!(!is_carried((10.0, 76.0)) && !is_carried((10.0, 33.0)));
+        let trickle = told(&Snapshot::empty(1, at(0).wall), Some((0.1, 0.1)));
+        assert!(Arc::ptr_eq(trickle.answer("web"), told(&trickle, Some((1.0, 1.0))).answer("web")));
     }
 
     #[test]

@@ -20,26 +20,57 @@ pub struct Claim {
     pub ceiling: f64,
 }
 
-/// Shares `budget` among `claims`, in their order. The sum is at most `budget`, unless the floors alone exceed it:
-/// then everyone gets its floor.
-pub fn share(budget: f64, claims: &[Claim]) -> Vec<f64> {
+/// What a budget leaves to a claim that grows alone while the others stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Room {
+    /// Not even the floors fit: nothing.
+    None,
+    /// The budget is used up. A claim at its ceiling is entitled to more, at the cost of those who follow the level.
+    Level {
+        /// What each weight of 1 gets.
+        level: f64,
+        /// Sum of the weights of those who follow it.
+        weights: f64,
+    },
+    /// Every ceiling fits, and so much is left.
+    Spare(f64),
+}
+
+impl Room {
+    /// What `claim`, which got `share`, would get if its ceiling alone were lifted. Exact while the same others follow
+    /// the level; never below `share`.
+    pub fn alone(self, claim: &Claim, share: f64) -> f64 {
+        match self {
+            Self::Spare(spare) => share + spare,
+            Self::Level { level, weights } if share >= claim.ceiling => {
+                share.max((level * weights + share) / (weights + claim.weight) * claim.weight)
+            }
+            Self::Level { .. } | Self::None => share,
+        }
+    }
+}
+
+/// Shares `budget` among `claims`, in their order, and tells what it leaves. The sum is at most `budget`, unless the
+/// floors alone exceed it: then everyone gets its floor.
+pub fn share(budget: f64, claims: &[Claim]) -> (Vec<f64>, Room) {
     let floors: f64 = claims.iter().map(|c| c.floor).sum();
     let ceilings: f64 = claims.iter().map(|c| c.ceiling).sum();
     if budget <= floors {
-        return claims.iter().map(|c| c.floor).collect();
+        return (claims.iter().map(|c| c.floor).collect(), Room::None);
     }
     if budget >= ceilings {
-        return claims.iter().map(|c| c.ceiling).collect();
+        return (claims.iter().map(|c| c.ceiling).collect(), Room::Spare(budget - ceilings));
     }
-    let level = level(budget, claims);
-    claims.iter().map(|c| at_level(c, level)).collect()
+    let (level, weights) = level(budget, claims);
+    (claims.iter().map(|c| at_level(c, level)).collect(), Room::Level { level, weights })
 }
 
 fn at_level(claim: &Claim, level: f64) -> f64 {
     (level * claim.weight).clamp(claim.floor, claim.ceiling)
 }
 
-fn level(budget: f64, claims: &[Claim]) -> f64 {
+/// The level and the weights that follow it.
+fn level(budget: f64, claims: &[Claim]) -> (f64, f64) {
     let (mut low, mut high) = (0.0, claims.iter().map(|c| c.ceiling / c.weight).fold(0.0, f64::max));
     for _ in 0..BISECTIONS {
         let middle = 0.5 * (low + high);
@@ -50,7 +81,7 @@ fn level(budget: f64, claims: &[Claim]) -> f64 {
 }
 
 /// Between `low` and `high` the claims that follow the level are known; the rest is a division.
-fn exact_level(budget: f64, claims: &[Claim], low: f64, high: f64) -> f64 {
+fn exact_level(budget: f64, claims: &[Claim], low: f64, high: f64) -> (f64, f64) {
     let (mut constant, mut weights) = (0.0, 0.0);
     for claim in claims {
         let follows = claim.floor < high * claim.weight && claim.ceiling > low * claim.weight;
@@ -58,7 +89,7 @@ fn exact_level(budget: f64, claims: &[Claim], low: f64, high: f64) -> f64 {
     }
     // Outside the bracket (rounding, or a corner inside it) the bracket's own low end is right to 2^-48.
     let solved = if weights > 0.0 { (budget - constant) / weights } else { low };
-    if (low..=high).contains(&solved) { solved } else { low }
+    (if (low..=high).contains(&solved) { solved } else { low }, weights)
 }
 
 #[cfg(test)]
@@ -82,9 +113,29 @@ mod tests {
             (10.0, &[], &[]),
         ];
         for (budget, claims, expected) in table {
-            let shares = share(budget, claims);
+            let (shares, _) = share(budget, claims);
             for (got, want) in shares.iter().zip(expected) {
                 assert!((got - want).abs() < 1e-6, "{shares:?} for {claims:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_grows_alone_gets_its_fair_part_of_what_is_left() {
+        let table: [(f64, &[Claim], &[f64]); 5] = [
+            // At its ceiling: halves with the one who follows the level; who follows it has its share already.
+            (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 1e9)], &[50.0, 90.0]),
+            (100.0, &[claim(3.0, 0.0, 10.0), claim(1.0, 0.0, 1e9)], &[75.0, 90.0]),
+            (100.0, &[claim(1.0, 60.0, 1e9), claim(1.0, 0.0, 1e9)], &[60.0, 40.0]),
+            // The spare, to each of them alone.
+            (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 20.0)], &[80.0, 90.0]),
+            (10.0, &[claim(1.0, 8.0, 10.0), claim(1.0, 7.0, 20.0)], &[8.0, 7.0]),
+        ];
+        for (budget, claims, expected) in table {
+            let (shares, room) = share(budget, claims);
+            for ((claim, share), want) in claims.iter().zip(&shares).zip(expected) {
+                let got = room.alone(claim, *share);
+                assert!((got - want).abs() < 1e-6, "{got} of {budget} for {claim:?} among {claims:?}");
             }
         }
     }
@@ -97,7 +148,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_budget_is_used_up_and_never_exceeded(claims in claims(), budget in 0.0..1e7f64) {
-            let shares = share(budget, &claims);
+            let (shares, _) = share(budget, &claims);
             let sum: f64 = shares.iter().sum();
             let floors: f64 = claims.iter().map(|c| c.floor).sum();
             let ceilings: f64 = claims.iter().map(|c| c.ceiling).sum();
@@ -109,8 +160,23 @@ mod tests {
         }
 
         #[test]
+        fn what_one_gets_alone_is_between_its_share_and_what_sharing_anew_gives(
+            claims in claims(), budget in 0.0..1e7f64,
+        ) {
+            let claims: Vec<Claim> = claims.into_iter().map(|c| Claim { floor: 0.0, ..c }).collect();
+            let (shares, room) = share(budget, &claims);
+            for i in 0..claims.len() {
+                let told = room.alone(&claims[i], shares[i]);
+                let mut surged = claims.clone();
+                surged[i].ceiling = 1e12;
+                let (anew, _) = share(budget, &surged);
+                prop_assert!(told >= shares[i] && told <= anew[i] * (1.0 + 1e-6) + 1e-6, "{told}, anew {}", anew[i]);
+            }
+        }
+
+        #[test]
         fn who_has_less_for_its_weight_is_at_its_ceiling(claims in claims(), budget in 0.0..1e7f64) {
-            let shares = share(budget, &claims);
+            let (shares, _) = share(budget, &claims);
             let level = |i: usize| shares[i] / claims[i].weight;
             for i in 0..claims.len() {
                 for j in 0..claims.len() {

@@ -64,7 +64,7 @@ const LED_LOSS: f64 = 0.1;
 const LED_MIN: f64 = 0.25;
 /// Shortest part of an interval that a tail is reckoned with: below, noise decides.
 const TAIL_MIN: f64 = 0.05;
-/// Lossy intervals in a row of which one was wholly in loss, whatever the load did.
+/// Lossy intervals in a row, one of whose last two was wholly in loss, whatever the load did.
 const LONG_RUN: u32 = 3;
 /// A second measurement that falls by less than this behind the first, from before the first cut shows, is the same.
 const SAME: f64 = 0.9;
@@ -149,7 +149,8 @@ struct Run {
     was_moving: bool,
     /// The cut on its first interval reached further than what was accepted.
     is_led: bool,
-    /// Most that was accepted in one of its intervals but the first.
+    /// What was accepted in the last interval but its first, and the most of that and the one before.
+    accepted: f64,
     most: f64,
     /// Spans/s received in the interval before.
     received_before: f64,
@@ -469,9 +470,10 @@ impl Track {
 impl Run {
     fn extend(&mut self, over: Interval, accepted: f64) {
         if self.length == 0 {
-            (self.first, self.most) = (accepted, 0.0);
+            (self.first, self.accepted, self.most) = (accepted, 0.0, 0.0);
         } else {
-            self.most = self.most.max(accepted);
+            self.most = self.accepted.max(accepted);
+            self.accepted = accepted;
         }
         self.length += 1;
         self.over = Some(over);

@@ -159,8 +159,11 @@ fn a_tenfold_surge_is_answered_in_the_tick_that_sees_it() {
     plant.demand[0].2 = 10_000.0;
     plant.tick();
     assert!(plant.loss() <= 0.01, "loss {} after the tick", plant.loss());
-    let ratio = before / plant.served("checkout", None);
-    assert!((9.0..=11.5).contains(&ratio), "cut by {ratio}");
+    let ratio = |plant: &Plant| before / plant.served("checkout", None);
+    // A rise is led, because it may have begun late in the interval; the next interval tells that it did not.
+    assert!((9.0..=30.0).contains(&ratio(&plant)), "cut by {}", ratio(&plant));
+    plant.run(20);
+    assert!((9.0..=11.5).contains(&ratio(&plant)), "cut by {}", ratio(&plant));
 }
 
 #[test]
@@ -238,10 +241,14 @@ fn weights_floors_and_roots_shape_the_shares() {
     let demand = [("checkout", None, 5_000.0), ("cart", None, 5_000.0), ("inventory", None, 9e9), ("rare", None, 50.0)];
     let mut plant = Plant::new(policy, &demand);
     // Traces of `inventory` begin elsewhere: its own demand causes no spans.
-    plant.run(60);
+    // Nobody expected so much load: until it is known how fast clients adopt, a minute of rest is waited for.
+    plant.run(120);
     let by_name = |name: &str| plant.last().services.iter().find(|s| &*s.service == name).expect("decided").clone();
     let (checkout, cart, rare) = (by_name("checkout"), by_name("cart"), by_name("rare"));
-    assert!((checkout.rate.probability.get() / cart.rate.probability.get() - 3.0).abs() < 0.01);
+    assert!(
+        (checkout.rate.probability.get() / cart.rate.probability.get() - 3.0).abs() < 0.01,
+        "{checkout:?} {cart:?}"
+    );
     assert_eq!((rare.rate.probability.get(), rare.rate.reason), (0.1, Reason::Floor));
     assert_eq!(by_name("inventory").rate.reason, Reason::NotRoot);
     assert_eq!(by_name("inventory").rate.served, plant.last().stranger);

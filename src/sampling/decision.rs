@@ -73,6 +73,34 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the decision stands on demand and a budget as they are now: only then may clients limit themselves by it.
+    pub const fn is_measured(self) -> bool {
+        match self {
+            Self::Share | Self::AtMax | Self::AtMin | Self::Floor | Self::DeadBand | Self::AwaitingEffect => true,
+            Self::Initial
+            | Self::Restored
+            | Self::Fixed
+            | Self::WithinThresholds
+            | Self::AboveDemand
+            | Self::AboveLoss
+            | Self::LearningSpansPerTrace
+            | Self::Warming
+            | Self::Idle
+            | Self::Pinned
+            | Self::FixedOperation
+            | Self::NotRoot
+            | Self::Conflict
+            | Self::Vanished
+            | Self::Stale
+            | Self::DemandAbsent
+            | Self::Outage
+            | Self::Partial
+            | Self::PipelineAbsent
+            | Self::Recovering
+            | Self::Fallback => false,
+        }
+    }
+
     /// The name in logs, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -199,8 +227,19 @@ pub struct ServiceDecision {
     pub demand_per_second: Option<f64>,
     /// Its part of the budget, spans/s; `None` where the law shares none.
     pub share_spans_per_second: Option<f64>,
+    /// What its clients limit themselves by until the next decision; `None` where nothing measured stands behind it.
+    pub local: Option<LocalShare>,
     /// Sorted by falling demand, at most 256.
     pub operations: Vec<OperationDecision>,
+}
+
+/// What a service is expected to cause, and what it may.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LocalShare {
+    /// Root traces/s that the served probabilities cause at the demand that they were decided from.
+    pub expected_traces_per_second: f64,
+    /// Root traces/s that the service may cause before it takes from others; never below what is expected.
+    pub share_traces_per_second: f64,
 }
 
 /// One operation's decision.

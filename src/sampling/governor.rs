@@ -329,7 +329,11 @@ impl Governor {
             let bars = Bars { no_rise: bars.no_rise.or(own), is_recovering, ..bars };
             let decide = |held: Decided, want: Want| {
                 let is_fixed = matches!(want.reason, Reason::Fixed | Reason::FixedOperation);
-                held.decided(if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) }, is_dry_run)
+                let mut settled = if is_fixed { want } else { settle(&bounds, held.probability, want, &bars) };
+                if let Some(own) = own.filter(|_| !is_fixed && settled.probability == held.probability) {
+                    settled.reason = own;
+                }
+                held.decided(settled, is_dry_run)
             };
             service.list(wanted, is_dry_run, decide);
             service.rate = decide(service.rate, wanted.rate);
@@ -337,6 +341,7 @@ impl Governor {
             let is_limited = service.rates().any(|rate| rate.reason == Reason::Recovering);
             service.returning -= u8::from(!is_limited && service.returning > 0);
             was_limited |= is_limited;
+            service.local = wanted.share_alone.map(|share| service.local_share(share));
         }
         self.is_recovering = self.is_recovering && (was_limited || bars.no_rise.is_some());
     }
@@ -382,6 +387,7 @@ impl Service {
     /// No law decides on it now: it has no demand, or the demand is zero.
     fn rest(&mut self) {
         self.share = None;
+        self.local = None;
         self.rate.reason = match self.demand {
             _ if self.rate.reason == Reason::Initial => Reason::Initial,
             Some(_) => Reason::Idle,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::decision::{Decided, OPERATIONS_MAX, Reason};
+use super::decision::{Decided, LocalShare, OPERATIONS_MAX, Reason};
 use super::forecast::Forecast;
 use super::memory::ServiceMemory;
 use super::policy::{Policy, ServiceRule};
@@ -50,6 +50,8 @@ pub struct Service {
     pub rate: Decided,
     /// Its part of the budget, spans/s.
     pub share: Option<f64>,
+    /// What a local limit may be made of.
+    pub local: Option<LocalShare>,
     /// Unordered.
     pub operations: Vec<Operation>,
     operation_index: HashMap<Name, usize>,
@@ -179,6 +181,7 @@ impl Service {
             named_at: now,
             rate: Decided::initial(policy.probability.initial),
             share: None,
+            local: None,
             operations: Vec::new(),
             operation_index: HashMap::new(),
         }
@@ -239,6 +242,12 @@ impl Service {
                 operation.forecast.observe(demand, seconds, leads);
             }
         }
+    }
+
+    /// The local share of what is served, of a service that may cause `share` traces/s.
+    pub fn local_share(&self, share: f64) -> LocalShare {
+        let expected = self.sampled_per_second();
+        LocalShare { expected_traces_per_second: expected, share_traces_per_second: share.max(expected) }
     }
 
     fn listed(&self) -> impl Iterator<Item = &Operation> {

@@ -119,12 +119,14 @@ mod tests {
 
     #[test]
     fn head_and_tail_are_one_message_with_the_generation_of_the_snapshot() {
-        let strategy = Strategy { probability: Probability::ONE, operations: vec![("a".into(), Probability::ZERO)] };
+        let operations = vec![("a".into(), Probability::ZERO)];
+        let strategy = Strategy { operations, ..Strategy::uniform(Probability::ONE) };
         let tail = strategy.into_answer(3).stream_tail;
         let framed = [head(1_700_000_000_000, tail.len()), tail].concat();
         assert_eq!(u32::from_be_bytes([framed[1], framed[2], framed[3], framed[4]]) as usize, framed.len() - 5);
         let message = flyball_v1::Strategy::decode(&framed[5..]).expect("our own message");
         let operations = vec![flyball_v1::Operation { name: "a".to_owned(), probability: 0.0 }];
-        assert_eq!(message, flyball_v1::Strategy { generation: 1_700_000_000_000, probability: 1.0, operations });
+        let (generation, probability) = (1_700_000_000_000, 1.0);
+        assert_eq!(message, flyball_v1::Strategy { generation, probability, operations, ..Default::default() });
     }
 }

@@ -207,7 +207,7 @@ impl Ledger {
             |s: &&Account| Claim { weight: s.weight, floor: (s.floor * seconds).min(s.demanded), ceiling: s.demanded };
         let claims: Vec<Claim> = roots.iter().map(claim).collect();
         let accepted: f64 = roots.iter().map(|s| s.offered * kept).sum();
-        let fair = share(accepted, &claims);
+        let fair = share(accepted, &claims).0;
         let parts = || roots.iter().zip(&fair).filter(|(_, fair)| **fair > 0.0);
         let x: Vec<f64> = parts().map(|(s, fair)| s.offered * kept / fair).collect();
         let (sum, squares): (f64, f64) = x.iter().fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));

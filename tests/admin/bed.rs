@@ -198,6 +198,7 @@ pub(crate) fn service(name: &str, probability: f64, reason: Reason) -> ServiceDe
         rate,
         demand_per_second: Some(500.0),
         share_spans_per_second: Some(1_012.0),
+        local: None,
         operations: vec![
             OperationDecision { operation: "GET /cart/{id}".into(), rate, demand_per_second: Some(400.0) },
             OperationDecision { operation: "POST /order".into(), rate, demand_per_second: Some(100.0) },

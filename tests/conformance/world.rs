@@ -42,10 +42,8 @@ impl World {
     /// From now on this one service is known.
     pub(crate) fn publish(&self, service: &str, probability: f64, operations: &[(&str, f64)]) {
         let valid = |p: f64| Probability::new(p).expect("the test's own probability");
-        let strategy = Strategy {
-            probability: valid(probability),
-            operations: operations.iter().map(|(name, p)| ((*name).into(), valid(*p))).collect(),
-        };
+        let operations = operations.iter().map(|(name, p)| ((*name).into(), valid(*p))).collect();
+        let strategy = Strategy { operations, ..Strategy::uniform(valid(probability)) };
         self.published.publish(self.next().with_answers([(service.into(), strategy)]));
     }
 

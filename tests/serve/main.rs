@@ -4,6 +4,7 @@ mod burst;
 mod grpc;
 mod http;
 mod limits;
+mod local_limit;
 mod peer;
 mod stream;
 
@@ -20,7 +21,8 @@ fn main() -> ExitCode {
     if let Some(target) = burst::target() {
         return burst::client(target);
     }
-    let trials = [http::trials(), grpc::trials(), stream::trials(), limits::trials(), burst::trials()];
+    let trials =
+        [http::trials(), grpc::trials(), stream::trials(), limits::trials(), local_limit::trials(), burst::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
 

@@ -41,7 +41,8 @@ async fn next(stream: &mut Streaming<flyball_v1::Strategy>) -> flyball_v1::Strat
 async fn pushes() {
     let peer = start();
     let mut stream = watch(&peer.channel().await, "checkout").await.expect("a stream");
-    let strategy = |generation, probability| flyball_v1::Strategy { generation, probability, operations: Vec::new() };
+    let strategy =
+        |generation, probability| flyball_v1::Strategy { generation, probability, ..flyball_v1::Strategy::default() };
     assert_eq!(next(&mut stream).await, strategy(1, 0.25));
     for generation in 2..50 {
         let probability = 1.0 / generation as f64;
@@ -101,7 +102,7 @@ async fn slow_reader() {
 fn large(generation: u64) -> Snapshot {
     let probability = Probability::new(1.0 / generation as f64).expect("a probability");
     let operations = (0..OPERATIONS_MAX).map(|i| (format!("GET /a/long/operation/{i:04}").into(), probability));
-    let strategy = Strategy { probability, operations: operations.collect() };
+    let strategy = Strategy { operations: operations.collect(), ..Strategy::uniform(probability) };
     Snapshot::empty(generation, WallTime::from_unix_ms(1)).with_answers([("checkout".into(), strategy)])
 }
 

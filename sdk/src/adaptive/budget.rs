@@ -18,6 +18,21 @@ pub(super) struct Budget {
     full_at: AtomicU64,
 }
 
+/// A budget, and how much of it may be used now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance<'a> {
+    pub(super) budget: &'a Budget,
+    /// In (0, 1].
+    pub(super) factor: f64,
+}
+
+impl Allowance<'_> {
+    /// Whether one more is allowed `now`. Takes it if so.
+    pub(super) fn try_take(self, now: Duration) -> bool {
+        self.budget.try_take(now, self.factor)
+    }
+}
+
 impl Budget {
     /// Zero, negative and NaN allow nothing.
     pub(super) fn per_second(rate: f64) -> Self {
@@ -27,9 +42,10 @@ impl Budget {
         Self { cost, ahead_max, full_at: AtomicU64::new(0) }
     }
 
-    /// Whether one more is allowed `now`, a time that never goes back. Takes it if so.
-    pub(super) fn try_take(&self, now: Duration) -> bool {
+    /// `now` never goes back. What one take costs grows as `factor` falls, which lowers the burst too.
+    fn try_take(&self, now: Duration, factor: f64) -> bool {
         let Some(cost) = self.cost else { return false };
+        let cost = (cost as f64 / factor) as u64;
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let take = |full_at: u64| {
             let from = full_at.max(now);
@@ -44,7 +60,7 @@ mod tests {
     use super::*;
 
     fn taken(budget: &Budget, at: Duration, tries: u32) -> usize {
-        (0..tries).filter(|_| budget.try_take(at)).count()
+        (0..tries).filter(|_| budget.try_take(at, 1.0)).count()
     }
 
     #[test]
@@ -52,6 +68,13 @@ mod tests {
         let budget = Budget::per_second(10.0);
         let at = Duration::from_millis;
         assert_eq!([0, 0, 100, 150, 1_150].map(|ms| taken(&budget, at(ms), 100)), [10, 0, 1, 0, 10]);
+    }
+
+    #[test]
+    fn a_factor_lowers_the_rate_and_the_burst() {
+        let budget = Budget::per_second(10.0);
+        let taken = |second| (0..100).filter(|_| budget.try_take(Duration::from_secs(second), 0.25)).count();
+        assert_eq!([0, 10, 11, 12, 13].map(taken), [3, 3, 2, 3, 2]);
     }
 
     #[test]

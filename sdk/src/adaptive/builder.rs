@@ -51,7 +51,7 @@ impl<P: SpanProcessor> AdaptiveSpanProcessorBuilder<P> {
 
     /// Local traces kept a second, on average, with a burst of one second's worth. Higher shows more of an outage, and
     /// costs the backend up to `rate x spans of a local trace` spans/s for each instance of the service, on top of its
-    /// budget: 10 x 20 = 200. 0 keeps none. Default 10.
+    /// budget: 10 x 20 = 200. Less while the sampler's local limit binds. 0 keeps none. Default 10.
     pub fn kept_traces_per_second(mut self, rate: f64) -> Self {
         self.kept_traces_per_second = rate;
         self

@@ -22,6 +22,11 @@ impl Link {
         self.is_on.load(Ordering::Relaxed)
     }
 
+    /// See `SamplerStatus::limit_factor`.
+    pub(super) fn limit_factor(&self) -> f64 {
+        self.sampler.limit_factor()
+    }
+
     pub(super) fn switch_off(&self) {
         if self.is_on.swap(false, Ordering::Relaxed) {
             self.sampler.remove_recorder();

@@ -18,7 +18,7 @@ use std::time::Duration;
 use opentelemetry::trace::TraceId;
 use opentelemetry_sdk::trace::SpanData;
 
-use super::budget::Budget;
+use super::budget::Allowance;
 use super::counts::Counts;
 use super::critical::{Cause, is_local_root};
 use super::kept::KeptTraces;
@@ -65,7 +65,7 @@ impl LocalTraces {
     }
 
     /// A local root that is not sampled has started.
-    pub(super) fn root_started(&mut self, trace_id: TraceId, now: Duration, budget: &Budget) -> Released {
+    pub(super) fn root_started(&mut self, trace_id: TraceId, now: Duration, allowance: Allowance<'_>) -> Released {
         let mut released = Released::default();
         self.kept.forget(now);
         if self.kept.contains(trace_id) {
@@ -76,7 +76,7 @@ impl LocalTraces {
             return released;
         }
         while self.open.len() >= self.bounds.traces {
-            self.evict_oldest(now, budget, &mut released);
+            self.evict_oldest(now, allowance, &mut released);
         }
         self.open.insert(trace_id, OpenTrace::new(self.next_age));
         self.by_age.insert(self.next_age, trace_id);
@@ -85,17 +85,17 @@ impl LocalTraces {
     }
 
     /// A span that is not sampled has ended.
-    pub(super) fn span_ended(&mut self, span: SpanData, now: Duration, budget: &Budget) -> Released {
+    pub(super) fn span_ended(&mut self, span: SpanData, now: Duration, allowance: Allowance<'_>) -> Released {
         let mut released = Released::default();
         self.kept.forget(now);
         let trace_id = span.span_context.trace_id();
         let is_root = is_local_root(&span);
         while self.span_count >= self.bounds.spans && self.open.contains_key(&trace_id) {
-            self.evict_oldest(now, budget, &mut released);
+            self.evict_oldest(now, allowance, &mut released);
         }
         self.place(span, &mut released);
         if is_root {
-            self.root_ended(trace_id, now, budget, &mut released);
+            self.root_ended(trace_id, now, allowance, &mut released);
         }
         released
     }
@@ -125,27 +125,27 @@ impl LocalTraces {
         }
     }
 
-    fn root_ended(&mut self, trace_id: TraceId, now: Duration, budget: &Budget, released: &mut Released) {
+    fn root_ended(&mut self, trace_id: TraceId, now: Duration, allowance: Allowance<'_>, released: &mut Released) {
         let Some(open) = self.open.get_mut(&trace_id) else { return };
         open.roots = open.roots.saturating_sub(1);
         if open.roots == 0 {
-            self.decide(trace_id, now, budget, released);
+            self.decide(trace_id, now, allowance, released);
         }
     }
 
-    fn evict_oldest(&mut self, now: Duration, budget: &Budget, released: &mut Released) {
+    fn evict_oldest(&mut self, now: Duration, allowance: Allowance<'_>, released: &mut Released) {
         let (_, oldest) = self.by_age.first_key_value().expect("a bound is reached, so something is open");
         let oldest = *oldest;
-        self.decide(oldest, now, budget, released);
+        self.decide(oldest, now, allowance, released);
         released.counts.evicted_traces += 1;
     }
 
-    fn decide(&mut self, trace_id: TraceId, now: Duration, budget: &Budget, released: &mut Released) {
+    fn decide(&mut self, trace_id: TraceId, now: Duration, allowance: Allowance<'_>, released: &mut Released) {
         let open = self.open.remove(&trace_id).expect("what is decided is open");
         self.by_age.remove(&open.age);
         self.span_count -= open.span_count();
         let Some(cause) = open.cause() else { return released.dropped.extend(open.into_spans()) };
-        if !budget.try_take(now) {
+        if !allowance.try_take(now) {
             released.counts.over_budget += 1;
             return released.dropped.extend(open.into_spans());
         }

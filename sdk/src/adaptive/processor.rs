@@ -10,7 +10,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::budget::Budget;
+use super::budget::{Allowance, Budget};
 use super::builder::AdaptiveSpanProcessorBuilder;
 use super::counts::AdaptiveCounts;
 use super::link::Link;
@@ -24,8 +24,9 @@ use crate::sampler::FlyballSampler;
 /// Sampled spans pass as they are, at once. Spans that are not sampled are held until their local trace is over, which
 /// is when the span ends whose parent is absent or remote. If one of them has an error or is slow, they pass with the
 /// sampled flag, within a budget of their own; else they are dropped. The local root and the span that caused it carry
-/// `flyball.kept = "error" | "slow"`. Kept traces were not drawn by the probability: leave them out of counts that are
-/// adjusted for it.
+/// `flyball.kept = "error" | "slow"`. Kept traces were not drawn by the probability, and carry no threshold in their
+/// trace state: leave them out of counts that are adjusted for it. While the sampler's local limit binds, the budget
+/// shrinks by the same factor.
 ///
 /// While one is installed, the sampler answers `RecordOnly` in place of `Drop`. Therefore:
 /// * wrap *every* exporting processor of the provider: `BatchSpanProcessor` exports what is only recorded;
@@ -63,6 +64,11 @@ impl<P: SpanProcessor> AdaptiveSpanProcessor<P> {
         self.zero.elapsed()
     }
 
+    /// While the sampler limits itself, what is kept besides is limited as much: the backend has to bear both.
+    fn allowance(&self) -> Allowance<'_> {
+        Allowance { budget: &self.budget, factor: self.link.limit_factor() }
+    }
+
     fn shard(&self, trace_id: TraceId) -> MutexGuard<'_, LocalTraces> {
         let index = low_bytes(trace_id) % self.shards.len() as u64;
         lock(&self.shards[index as usize])
@@ -87,7 +93,7 @@ impl<P: SpanProcessor> SpanProcessor for AdaptiveSpanProcessor<P> {
         let trace_id = context.trace_id();
         let released = {
             let mut shard = self.shard(trace_id);
-            shard.root_started(trace_id, self.now(), &self.budget)
+            shard.root_started(trace_id, self.now(), self.allowance())
         };
         self.settle(released);
     }
@@ -98,7 +104,7 @@ impl<P: SpanProcessor> SpanProcessor for AdaptiveSpanProcessor<P> {
         }
         let released = {
             let mut shard = self.shard(span.span_context.trace_id());
-            shard.span_ended(span, self.now(), &self.budget)
+            shard.span_ended(span, self.now(), self.allowance())
         };
         self.settle(released);
     }

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{
     SimpleSpanProcessor, SpanData, SpanEvents, SpanLinks,
 };
 
-use super::budget::Budget;
+use super::budget::{Allowance, Budget};
 use super::local_traces::{Bounds, LocalTraces, Released};
 use super::{AdaptiveCounts, AdaptiveSpanProcessor, AdaptiveSpanProcessorBuilder, Counts};
 use crate::FlyballSampler;
@@ -269,11 +269,11 @@ impl Alone {
     }
 
     fn start(&mut self, trace: u128) -> Released {
-        self.traces.root_started(TraceId::from(trace), self.now, &self.budget)
+        self.traces.root_started(TraceId::from(trace), self.now, Allowance { budget: &self.budget, factor: 1.0 })
     }
 
     fn end(&mut self, span: SpanData) -> Released {
-        self.traces.span_ended(span, self.now, &self.budget)
+        self.traces.span_ended(span, self.now, Allowance { budget: &self.budget, factor: 1.0 })
     }
 }
 

@@ -37,7 +37,7 @@ fn quick() -> Timing {
 }
 
 fn strategy(generation: u64, probability: f64) -> Strategy {
-    Strategy { generation, probability, operations: Vec::new() }
+    Strategy { generation, probability, ..Strategy::default() }
 }
 
 async fn eventually(what: &str, is_true: impl Fn() -> bool) {

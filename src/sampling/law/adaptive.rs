@@ -33,9 +33,13 @@ pub fn allocate(policy: &Policy, services: &[&Service], budget: f64, spans_per_t
     let fixed: Vec<Vec<(usize, Want)>> = services.iter().map(|s| fixed_operations(s, s.rule(policy))).collect();
     let roots: Vec<Root<'_>> = services.iter().zip(&fixed).map(|(s, f)| Root::new(s, s.rule(policy), f)).collect();
     let claims: Vec<Claim> = roots.iter().map(|root| root.claim(bounds)).collect();
-    let shares = share(budget / spans_per_trace, &claims);
+    let (shares, room) = share(budget / spans_per_trace, &claims);
     let parts = roots.iter().zip(fixed).zip(shares.iter().zip(&claims));
-    parts.map(|((root, fixed), (traces, claim))| root.split(bounds, fixed, *traces, claim, spans_per_trace)).collect()
+    let split = |((root, fixed), (traces, claim)): ((&Root<'_>, _), (&f64, &Claim))| {
+        let wanted = root.split(bounds, fixed, *traces, claim, spans_per_trace);
+        Wanted { share_alone: Some(room.alone(claim, *traces)), ..wanted }
+    };
+    parts.map(split).collect()
 }
 
 impl<'a> Root<'a> {
@@ -62,7 +66,7 @@ impl<'a> Root<'a> {
         let probability = Probability::saturating(even).clamp(bounds.min, bounds.max);
         let rate = Want { probability, reason: self.reason(bounds, probability, traces, claim) };
         let operations = self.split_operations(bounds, fixed, free, rate);
-        Wanted { rate, share: Some(traces * spans), operations }
+        Wanted { rate, share: Some(traces * spans), share_alone: None, operations }
     }
 
     fn reason(&self, bounds: &Bounds, probability: Probability, traces: f64, claim: &Claim) -> Reason {
@@ -93,7 +97,7 @@ impl<'a> Root<'a> {
             Claim { weight, floor: bounds.min.get() * demand, ceiling: bounds.max.get() * demand }
         };
         let claims: Vec<Claim> = hottest.iter().map(claim).collect();
-        for ((i, operation), traces) in hottest.iter().zip(share((free - rest).max(0.0), &claims)) {
+        for ((i, operation), traces) in hottest.iter().zip(share((free - rest).max(0.0), &claims).0) {
             listed.push((*i, want_of(bounds, operation.forecast.get(), traces)));
         }
         listed

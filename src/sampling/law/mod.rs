@@ -16,6 +16,8 @@ pub struct Wanted {
     pub rate: Want,
     /// Its part of the budget, spans/s, where the law shares one.
     pub share: Option<f64>,
+    /// Traces/s that it may cause before it takes from others, where the law shares a budget.
+    pub share_alone: Option<f64>,
     /// Listed operations: index into `Service::operations`.
     pub operations: Vec<(usize, Want)>,
 }
@@ -32,7 +34,8 @@ pub struct Want {
 impl Wanted {
     /// One probability for the whole service; only operations that the policy fixes are listed.
     pub fn uniform(service: &Service, rule: &ServiceRule, probability: Probability, reason: Reason) -> Self {
-        Self { rate: Want { probability, reason }, share: None, operations: fixed_operations(service, rule) }
+        let operations = fixed_operations(service, rule);
+        Self { rate: Want { probability, reason }, share: None, share_alone: None, operations }
     }
 }
 

@@ -96,7 +96,7 @@ impl Roots {
             Claim { weight: service.weight, floor, ceiling }
         };
         let claims: Vec<Claim> = self.services.iter().zip(demand).map(claim).collect();
-        let shares = share(budget, &claims);
+        let shares = share(budget, &claims).0;
         let probability = |((service, demand), share): ((&Service, &f64), f64)| {
             let whole = service.spans_per_trace * demand;
             if whole > 0.0 { (share / whole).clamp(min, max) } else { max }
