@@ -160,6 +160,11 @@ impl Tracker {
         self.interval_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()))
     }
 
+    /// The newest sample of each series.
+    pub(super) fn newest_ms(&self) -> impl Iterator<Item = i64> {
+        self.series.values().map(|series| series.rise.to.at_ms)
+    }
+
     /// The longest silence of a target that is still taken for one missed scrape.
     pub(super) fn gap_max_ms(&self) -> i64 {
         gap_max_ms(self.interval_ms)

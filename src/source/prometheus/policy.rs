@@ -11,6 +11,7 @@ use crate::sampling::traffic::Traffic;
 use crate::source::error::QueryError;
 use crate::source::labels::Grouping;
 use crate::source::reading::Readings;
+use crate::source::rhythm::Votes;
 use crate::source::signals::Signals;
 use crate::source::targets::Targets;
 use crate::source::timeline::Timeline;
@@ -53,6 +54,14 @@ impl PolicyState {
 
     pub(super) fn signals(&self) -> &Arc<Signals> {
         &self.signals
+    }
+
+    /// After the answers are taken in: when its samples were scraped.
+    pub(super) fn vote(&self, votes: &mut Votes) {
+        for signal in [&self.demand, &self.received, &self.dropped] {
+            signal.vote(votes);
+        }
+        votes.cast(self.freshness.shortest(), self.freshness.newest_ms().into_iter());
     }
 
     /// Asks all of its queries at once.

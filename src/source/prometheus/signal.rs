@@ -17,6 +17,7 @@ use crate::source::groups::Groups;
 use crate::source::increase::Sample;
 use crate::source::labels::Grouping;
 use crate::source::reading::Reading;
+use crate::source::rhythm::Votes;
 use crate::source::signals::{Counter, Query, promql_duration};
 use crate::source::targets::Targets;
 use crate::source::timeline::Timeline;
@@ -99,6 +100,14 @@ impl Signal {
         match &self.reading {
             By::Raw(tracker) => Some(tracker.gap_max_ms()),
             By::Server(_) => None,
+        }
+    }
+
+    /// When the newest samples were scraped, as far as is known.
+    pub(super) fn vote(&self, votes: &mut Votes) {
+        match &self.reading {
+            By::Raw(tracker) => votes.cast(tracker.interval(), tracker.newest_ms()),
+            By::Server(_) => votes.cast(self.freshness.shortest(), self.freshness.newest_ms().into_iter()),
         }
     }
 
