@@ -33,6 +33,8 @@ use std::time::Duration;
 
 pub use error::{QueryError, SourceError};
 pub use prometheus::PrometheusSource;
+#[doc(hidden)]
+pub use prometheus::{Replay, ReplayedPoll};
 pub use report::{OnlineQuery, OnlineReading, OnlineReport, OnlineResult};
 pub use rhythm::Rhythm;
 pub use scrape::ScrapeSource;

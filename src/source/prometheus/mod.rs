@@ -11,6 +11,7 @@ mod client;
 mod freshness;
 mod policy;
 mod rates;
+mod replay;
 mod report;
 mod signal;
 
@@ -22,6 +23,7 @@ use futures_util::future::join_all;
 
 use self::client::Client;
 use self::policy::PolicyState;
+pub use self::replay::{Replay, ReplayedPoll};
 use super::error::{QueryError, SourceError};
 use super::report::OnlineReport;
 use super::rhythm::{Rhythm, Votes};

@@ -103,6 +103,12 @@ impl Signal {
         }
     }
 
+    /// A ready answer, as if it had been asked for at `at`: raw where the query is a counter.
+    pub(super) fn replayed(&self, at: MonoTime, body: &Bytes) -> Fetched {
+        let is_raw = matches!(self.query, Query::Counter(_));
+        Fetched { at, body: body.clone(), freshness: None, was_counted: false, is_raw }
+    }
+
     /// When the newest samples were scraped, as far as is known.
     pub(super) fn vote(&self, votes: &mut Votes) {
         match &self.reading {
