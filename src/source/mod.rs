@@ -15,6 +15,7 @@ mod groups;
 mod http_body;
 mod http_client;
 mod increase;
+mod keys;
 mod labels;
 mod prometheus;
 pub mod promql;

@@ -13,6 +13,7 @@ mod policy;
 mod rates;
 mod replay;
 mod report;
+mod rows;
 mod signal;
 
 use std::collections::HashMap;
