@@ -169,6 +169,7 @@ fn policy(shape: Shape, series: usize) -> LoadedPolicy {
     let mut policy = Policy::with_defaults("shop");
     policy.spans_per_trace = Some(8.0);
     policy.budget.spans_per_second = Some(SPANS_PER_SERIES * series as f64);
+    policy.budget.max = f64::MAX;
     let query = |metric: &str, by: &[&str]| match shape {
         Shape::Vector => Query::Opaque { promql: metric.into(), window: TICK },
         Shape::Matrix => {
