@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::answer::{Answer, Strategy};
-use super::snapshot::{Snapshot, Stranger};
+use super::snapshot::{Answers, Snapshot, Stranger};
 use super::usage::Usage;
 use crate::policy::PolicySet;
 use crate::sampling::decision::{LocalShare, PolicyDecision, Reason, ServiceDecision};
@@ -51,8 +51,8 @@ pub fn next_generation(last: u64, now: WallTime) -> u64 {
     (last + 1).max(u64::try_from(now.unix_ms()).unwrap_or(0))
 }
 
-fn services(previous: &Snapshot, decisions: &[Arc<PolicyDecision>], next: u64) -> HashMap<Name, Arc<Answer>> {
-    let mut services = HashMap::with_capacity(previous.services.len());
+fn services(previous: &Snapshot, decisions: &[Arc<PolicyDecision>], next: u64) -> Answers {
+    let mut services = Answers::with_capacity_and_hasher(previous.services.len(), Default::default());
     let answered = decisions.iter().flat_map(|d| &d.services).filter(|s| s.rate.reason != Reason::Conflict);
     for decision in answered {
         let known = previous.services.get(&decision.service);

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod law;
 pub mod memory;
 pub mod pattern;
+pub mod phase;
 pub mod policy;
 pub mod probability;
 mod report;
