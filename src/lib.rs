@@ -24,6 +24,7 @@ pub mod house;
 pub mod policy;
 pub mod proto;
 pub mod sampling;
+pub mod scenario;
 pub mod serve;
 pub mod simulate;
 pub mod source;

@@ -7,6 +7,7 @@ mod online;
 mod run;
 mod schema;
 mod settings;
+mod simulate;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check the configuration and all policies; every error is named at once.
     Check(check::CheckArgs),
+    /// Run scenarios on fake time: a plant, a law, faults, and a verdict on what came of it.
+    Simulate(simulate::SimulateArgs),
     /// Why is a probability what it is? Asks a running Flyball.
     Explain(explain::ExplainArgs),
     /// Print the JSON schema of a file format.
@@ -40,8 +43,12 @@ enum Command {
 pub enum Failure {
     /// 1: it failed at run time.
     Runtime(anyhow::Error),
+    /// 2: wrong usage that only the command itself can see.
+    Usage(clap::Error),
     /// 3: a configuration, policy or scenario is invalid; the text names every error.
     Invalid(String),
+    /// 4: it ran, and a verdict failed; the text says which.
+    Verdict(String),
     /// 5: it cannot run on this machine; the text says what is missing.
     Machine(String),
 }
@@ -66,6 +73,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run::run(arguments),
         Command::Demo(arguments) => demo::demo(arguments),
         Command::Check(arguments) => check::check(arguments),
+        Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Schema(arguments) => schema::schema(arguments),
     }
@@ -82,7 +90,9 @@ fn print(text: &str) -> Result<(), Failure> {
 fn report(failure: &Failure) -> ExitCode {
     let (text, status) = match failure {
         Failure::Runtime(error) => (format!("error: {error:#}"), 1),
+        Failure::Usage(error) => (error.to_string(), 2),
         Failure::Invalid(text) => (text.clone(), 3),
+        Failure::Verdict(text) => (format!("error: {text}"), 4),
         Failure::Machine(text) => (format!("error: {text}"), 5),
     };
     eprintln!("{}", text.trim_end());

@@ -5,6 +5,7 @@ use schemars::schema_for;
 use super::Failure;
 use crate::config::raw::RawConfig;
 use crate::policy::raw::RawPolicy;
+use crate::scenario::raw::RawScenario;
 
 /// Arguments of `flyball schema`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,8 @@ enum Format {
     Config,
     /// A policy file.
     Policy,
+    /// A scenario file.
+    Scenario,
 }
 
 /// Runs the command.
@@ -27,6 +30,7 @@ pub(super) fn schema(arguments: SchemaArgs) -> Result<(), Failure> {
     let schema = match arguments.format {
         Format::Config => schema_for!(RawConfig),
         Format::Policy => schema_for!(RawPolicy),
+        Format::Scenario => schema_for!(RawScenario),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;
     super::print(&text)

@@ -7,7 +7,7 @@ mod overlap;
 pub mod raw;
 mod services;
 mod signals;
-mod validate;
+pub(crate) mod validate;
 pub mod watch;
 
 use std::sync::Arc;

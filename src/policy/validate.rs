@@ -11,6 +11,7 @@ use crate::document::values::AutoOr;
 use crate::sampling::pattern::Pattern;
 use crate::sampling::policy::{AdaptiveConstants, Bounds, Budget, Law, Mode, Policy, ServiceRule, ThresholdConstants};
 use crate::sampling::probability::Probability;
+use crate::sampling::traffic::Name;
 use crate::source::Unit;
 use crate::time::WallTime;
 
@@ -23,14 +24,25 @@ const NAME_MAX: usize = 64;
 
 /// The validated policy; `None` only where `check` holds an error.
 pub(super) fn validate(
-    raw: RawPolicy,
+    mut raw: RawPolicy,
     source: SourceKind,
     now: WallTime,
     check: &mut Check<'_>,
 ) -> Option<LoadedPolicy> {
-    let name = name(raw.policy, check);
+    let name = name(raw.policy.take(), check);
     check.require("signals", "needs demand, received and dropped");
-    let signals = raw.signals.and_then(|raw| signals::signals(raw, source, check));
+    let signals = raw.signals.take().and_then(|raw| signals::signals(raw, source, check));
+    let unit = signals.as_ref().map(|signals| signals.unit);
+    let sampling = sampling(name.unwrap_or_default(), raw, unit, now, check);
+    if sampling.name.is_empty() {
+        return None;
+    }
+    Some(LoadedPolicy { sampling: Arc::new(sampling), signals: Arc::new(signals?) })
+}
+
+/// What the core is given: all but the signals, which a policy without a source does not have. Wherever `check` holds
+/// an error, a default.
+pub(crate) fn sampling(name: Name, raw: RawPolicy, unit: Option<Unit>, now: WallTime, check: &mut Check<'_>) -> Policy {
     let defaults = Policy::with_defaults("");
     let law = law(raw.law.unwrap_or(RawLaw::Adaptive), raw.adaptive, raw.threshold, check);
     let mode = match raw.mode {
@@ -41,7 +53,6 @@ pub(super) fn validate(
     let max_age = check.duration("max_age", raw.max_age, defaults.max_age, MAX_AGE_MIN..=MAX_AGE_MAX);
     let loss_target = check.number("loss_target", raw.loss_target, defaults.loss_target, LOSS_TARGET);
     let budget = budget(&raw.budget.unwrap_or_default(), check);
-    let unit = signals.as_ref().map(|signals| signals.unit);
     let spans_per_trace = spans_per_trace(raw.spans_per_trace, unit, check);
     let claims_services = raw.services.is_some();
     let services = match raw.services {
@@ -49,19 +60,7 @@ pub(super) fn validate(
         Some(rules) => services::services(rules, now, check),
     };
     warn_of_floors(&services, &budget, spans_per_trace, check);
-    let sampling = Policy {
-        name: name?,
-        law,
-        mode,
-        probability,
-        max_age,
-        loss_target,
-        budget,
-        spans_per_trace,
-        services,
-        claims_services,
-    };
-    Some(LoadedPolicy { sampling: Arc::new(sampling), signals: Arc::new(signals?) })
+    Policy { name, law, mode, probability, max_age, loss_target, budget, spans_per_trace, services, claims_services }
 }
 
 fn name(written: Option<String>, check: &mut Check<'_>) -> Option<Arc<str>> {

@@ -7,10 +7,14 @@ mod clients;
 mod demand;
 mod law;
 mod ledger;
+pub mod metrics;
 mod plant;
+pub mod plot;
 pub mod scenario;
 pub mod score;
 mod scrape;
 pub mod trace;
+pub mod trajectory;
+pub mod verdict;
 
 pub use plant::{is_constant, run};

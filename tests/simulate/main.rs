@@ -1,0 +1,114 @@
+//! Every scenario of `chaos/`: its promise holds over all its seeds, its first run goes the way that is stored, and no
+//! neighbour's law is better on it.
+//! `UPDATE=1 cargo test --test simulate` stores the way that runs go now; read the difference before it is committed.
+
+mod baselines;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flyball::scenario::load;
+use flyball::simulate::{self, trajectory};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const SEED: u64 = 1;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let scenarios = scenarios();
+    let promises = scenarios.iter().map(|file| trial("promise", file, promise_holds));
+    let trajectories = scenarios.iter().map(|file| trial("trajectory", file, trajectory_is_stored));
+    let baselines = scenarios.iter().map(|file| trial("no_baseline_is_better", file, baselines::none_is_better));
+    let against = [
+        ("step-x10-local-limit", baselines::local_limit_cuts_the_worst_minute_to_a_fifth as fn(&Path) -> _),
+        ("bursts-stream", baselines::commands_are_two_thirds_of_aimd),
+    ];
+    let against = against.map(|(name, test)| trial("against_baselines", &file_of(name), test));
+    let known = Trial::test("every_trajectory_is_of_a_scenario", every_trajectory_is_of_a_scenario);
+    libtest_mimic::run(
+        &arguments,
+        promises.chain(trajectories).chain(baselines).chain(against).chain([known]).collect(),
+    )
+    .exit();
+}
+
+fn trial(claim: &str, file: &Path, test: fn(&Path) -> Result<(), Failed>) -> Trial {
+    let file = file.to_owned();
+    Trial::test(format!("{claim}::{}", name(&file)), move || test(&file))
+}
+
+/// The whole command as a user runs it; its table is the message of the failure.
+fn promise_holds(file: &Path) -> Result<(), Failed> {
+    let output = Command::new(env!("CARGO_BIN_EXE_flyball")).arg("simulate").arg(file).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    Err(format!("{} ended with {}\n{}", file.display(), output.status, String::from_utf8_lossy(&text)).into())
+}
+
+fn trajectory_is_stored(file: &Path) -> Result<(), Failed> {
+    let scenario = load::load(file, None).map_err(|problems| problems.to_string())?;
+    if *scenario.name != *name(file) {
+        return Err(format!("{} is of sampling-{}.yaml", scenario.name, scenario.name).into());
+    }
+    let run = simulate::run(&scenario, scenario.law, SEED);
+    let now = trajectory::text(&scenario, SEED, &run);
+    let path = trajectories().join(format!("{}.txt", scenario.name));
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    if now == stored {
+        return Ok(());
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        return Ok(fs::write(&path, now)?);
+    }
+    Err(format!("{} has changed; UPDATE=1 stores it\n{}", path.display(), difference(&stored, &now)).into())
+}
+
+fn every_trajectory_is_of_a_scenario() -> Result<(), Failed> {
+    let known: Vec<String> = scenarios().iter().map(|file| format!("{}.txt", name(file))).collect();
+    for entry in fs::read_dir(trajectories())? {
+        let file = entry?.file_name().into_string().map_err(|_| "a name that is no text")?;
+        if !known.contains(&file) {
+            return Err(format!("tests/trajectories/{file} is of no scenario in chaos/").into());
+        }
+    }
+    Ok(())
+}
+
+/// Lines that are in one of the two only.
+fn difference(stored: &str, now: &str) -> String {
+    let only = |mark: &str, of: &str, other: &str| -> String {
+        let other: Vec<&str> = other.lines().collect();
+        of.lines().filter(|line| !other.contains(line)).map(|line| format!("{mark} {line}\n")).collect()
+    };
+    only("-", stored, now) + &only("+", now, stored)
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos");
+    let entries = fs::read_dir(folder).expect("chaos/ is part of the tree");
+    let is_scenario =
+        |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml") && stem(path).starts_with("sampling-");
+    let mut files: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("a readable entry").path()).filter(is_scenario).collect();
+    files.sort();
+    files
+}
+
+fn file_of(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("chaos/sampling-{name}.yaml"))
+}
+
+fn trajectories() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trajectories")
+}
+
+fn stem(file: &Path) -> &str {
+    file.file_stem().and_then(|stem| stem.to_str()).expect("names of scenarios are text")
+}
+
+fn name(file: &Path) -> &str {
+    stem(file).trim_start_matches("sampling-")
+}
