@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::wire;
 use crate::proto::flyball_v1;
-use crate::sampling::decision::LocalShare;
+use crate::sampling::local::LocalShare;
 use crate::sampling::probability::Probability;
 use crate::sampling::traffic::Name;
 

@@ -11,6 +11,7 @@ pub mod forecast;
 pub mod governor;
 pub mod guard;
 pub mod law;
+pub mod local;
 pub mod memory;
 pub mod pattern;
 pub mod phase;

@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use super::decision::{Decided, LocalShare, OPERATIONS_MAX, Reason};
+use super::decision::{Decided, OPERATIONS_MAX, Reason};
 use super::forecast::Forecast;
+use super::local::LocalShare;
 use super::memory::ServiceMemory;
 use super::policy::{Policy, ServiceRule};
 use super::probability::Probability;
