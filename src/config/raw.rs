@@ -44,8 +44,9 @@ pub struct RawSource {
 pub struct RawPrometheus {
     /// Base URL, `http` or `https`, without credentials; `/api/v1/query` is appended. Required.
     pub url: Option<String>,
-    /// Time between two decisions, 100ms to 10m. Shorter than the scrape interval of the queried metrics gains nothing:
-    /// no new samples arrive. Longer adds half of itself to the reaction time. Default 5s, a common fast scrape.
+    /// Mean time between two decisions, 100ms to 10m. Each is placed just behind a scrape where the samples tell when that
+    /// is, at most half the interval sooner or later. Shorter than the scrape interval of the queried metrics gains
+    /// nothing: no new samples arrive. Longer adds half of itself to the reaction time. Default 5s, a common fast scrape.
     pub poll_interval: Option<DurationText>,
     /// Bound on each query, connection included, 10ms to `poll_interval`. A query that takes longer counts as no
     /// answer. Default 3s, or `poll_interval` where that is shorter.

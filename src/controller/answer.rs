@@ -9,10 +9,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use serde::Serialize;
 
-use crate::proto::{flyball_v1, jaeger};
-use crate::sampling::decision::LocalShare;
+use super::wire;
+use crate::proto::flyball_v1;
+use crate::sampling::local::LocalShare;
 use crate::sampling::probability::Probability;
 use crate::sampling::traffic::Name;
+
+/// Room for a body's JSON, without operations and for each of them, besides its name.
+const JSON_BYTES: usize = 320;
+const JSON_OPERATION_BYTES: usize = 90;
 
 /// What a service's root spans are to be sampled at.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +56,8 @@ impl Strategy {
 
     /// Encodes it once.
     pub fn into_answer(self, generation: u64) -> Answer {
-        let json = Bytes::from(serde_json::to_vec(&JsonAnswer::of(&self)).expect("plain structs become JSON"));
-        let grpc_frame = frame(&protobuf(&self));
+        let json = json(&self);
+        let grpc_frame = wire::framed(&self);
         let stream_tail = Bytes::from(pushed(&self).encode_to_vec());
         Answer { generation, strategy: self, json, grpc_frame, stream_tail }
     }
@@ -67,23 +72,11 @@ impl Answer {
     }
 }
 
-fn protobuf(strategy: &Strategy) -> jaeger::SamplingStrategyResponse {
-    let rate = |p: Probability| Some(jaeger::ProbabilisticSamplingStrategy { sampling_rate: p.get() });
-    let operations = strategy.operations.iter().map(|(name, p)| jaeger::OperationSamplingStrategy {
-        operation: name.to_string(),
-        probabilistic_sampling: rate(*p),
-    });
-    jaeger::SamplingStrategyResponse {
-        strategy_type: jaeger::SamplingStrategyType::Probabilistic.into(),
-        probabilistic_sampling: rate(strategy.probability),
-        rate_limiting_sampling: None,
-        operation_sampling: (!strategy.operations.is_empty()).then(|| jaeger::PerOperationSamplingStrategies {
-            default_sampling_probability: strategy.probability.get(),
-            default_lower_bound_traces_per_second: 0.0,
-            per_operation_strategies: operations.collect(),
-            default_upper_bound_traces_per_second: 0.0,
-        }),
-    }
+fn json(strategy: &Strategy) -> Bytes {
+    let names: usize = strategy.operations.iter().map(|(name, _)| name.len() + JSON_OPERATION_BYTES).sum();
+    let mut json = Vec::with_capacity(JSON_BYTES + names);
+    serde_json::to_writer(&mut json, &JsonAnswer::of(strategy)).expect("plain structs become JSON");
+    Bytes::from(json.into_boxed_slice())
 }
 
 fn pushed(strategy: &Strategy) -> flyball_v1::Strategy {
@@ -161,6 +154,7 @@ impl<'a> JsonAnswer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::jaeger;
 
     fn probability(value: f64) -> Probability {
         Probability::new(value).expect("a probability")

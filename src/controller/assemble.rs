@@ -5,20 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::answer::{Answer, Strategy};
-use super::snapshot::{Snapshot, Stranger};
+use super::snapshot::{Answers, Snapshot, Stranger};
 use super::usage::Usage;
 use crate::policy::PolicySet;
-use crate::sampling::decision::{LocalShare, PolicyDecision, Reason, ServiceDecision};
+use crate::sampling::decision::{PolicyDecision, Reason, ServiceDecision};
+use crate::sampling::local::LocalShare;
 use crate::sampling::traffic::Name;
 use crate::time::WallTime;
-
-/// What is expected of a service, or its share, is told anew once it is off by more than this part. Clients allow
-/// themselves a quarter more than their part, which covers it.
-const LOCAL_TOLERANCE: f64 = 0.1;
-/// Up to so many times the tolerance where the share is as many times what is expected.
-const LOCAL_ROOM_MAX: f64 = 10.0;
-/// Nor is a difference below this worth a push: one trace a second is within any client's noise.
-const LOCAL_SLACK: f64 = 1.0;
 
 /// The snapshot after `previous`.
 pub fn assemble(
@@ -51,13 +44,13 @@ pub fn next_generation(last: u64, now: WallTime) -> u64 {
     (last + 1).max(u64::try_from(now.unix_ms()).unwrap_or(0))
 }
 
-fn services(previous: &Snapshot, decisions: &[Arc<PolicyDecision>], next: u64) -> HashMap<Name, Arc<Answer>> {
-    let mut services = HashMap::with_capacity(previous.services.len());
+fn services(previous: &Snapshot, decisions: &[Arc<PolicyDecision>], next: u64) -> Answers {
+    let mut services = Answers::with_capacity_and_hasher(previous.services.len(), Default::default());
     let answered = decisions.iter().flat_map(|d| &d.services).filter(|s| s.rate.reason != Reason::Conflict);
     for decision in answered {
         let known = previous.services.get(&decision.service);
         let answer = match known.filter(|answer| is_same(&answer.strategy, decision)) {
-            Some(answer) if is_close(answer.strategy.local, decision.local) => Arc::clone(answer),
+            Some(answer) if LocalShare::is_close(answer.strategy.local, decision.local) => Arc::clone(answer),
             Some(answer) => Arc::new(answer.with_local(decision.local, next)),
             None => Arc::new(strategy(decision).into_answer(next)),
         };
@@ -75,26 +68,6 @@ fn is_same(strategy: &Strategy, decision: &ServiceDecision) -> bool {
 fn strategy(decision: &ServiceDecision) -> Strategy {
     let operations = decision.operations.iter().map(|o| (o.operation.clone(), o.rate.served));
     Strategy { probability: decision.rate.served, operations: operations.collect(), local: decision.local }
-}
-
-/// Whether clients may go on with `told` though `now` is right: a steady state must push nothing.
-fn is_close(told: Option<LocalShare>, now: Option<LocalShare>) -> bool {
-    let (told, now) = match (told, now) {
-        (Some(told), Some(now)) => (told, now),
-        (told, now) => return told.is_none() && now.is_none(),
-    };
-    // With room for many times what is expected, the room's own size matters little, and the spare moves all the time.
-    let room = told.share_traces_per_second / told.expected_traces_per_second;
-    is_within(told.expected_traces_per_second, now.expected_traces_per_second, LOCAL_TOLERANCE)
-        && is_within(
-            told.share_traces_per_second,
-            now.share_traces_per_second,
-            LOCAL_TOLERANCE * room.clamp(1.0, LOCAL_ROOM_MAX),
-        )
-}
-
-fn is_within(told: f64, now: f64, tolerance: f64) -> bool {
-    (told - now).abs() <= LOCAL_SLACK || told.max(now) <= told.min(now) * (1.0 + tolerance)
 }
 
 /// Every rule of every policy, in the order in which they are looked through; those told the same share one answer.

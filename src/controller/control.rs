@@ -1,13 +1,14 @@
-//! The loop: once a poll interval it asks the source, lets each policy's governor decide and publishes the next
-//! snapshot. It takes no hint of what changed, does the same work each time and does not retry: the next tick is the
+//! The loop: once a poll interval, just behind a scrape, it asks the source, lets each policy's governor decide and
+//! publishes the next snapshot. It takes no hint of what changed, does the same work each time and does not retry: the next tick is the
 //! retry.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::{assemble, next_generation};
@@ -18,6 +19,7 @@ use super::snapshot::{Published, Snapshot};
 use super::usage::{Usage, UsageReport};
 use crate::cluster::store::Saver;
 use crate::policy::PolicySet;
+use crate::sampling::phase::Phase;
 use crate::sampling::traffic::{Name, Traffic};
 use crate::source::{Signals, Source};
 use crate::telemetry::metrics::Metrics;
@@ -77,8 +79,8 @@ impl Controller {
 
     /// Runs until `shutdown`; what was learnt is saved before it returns.
     pub async fn run(mut self, mut source: Source, mut inlets: Inlets, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(source.interval());
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut phase = Phase::new(source.interval());
+        let mut timer = pin!(sleep(Duration::ZERO));
         loop {
             tokio::select! {
                 biased;
@@ -88,11 +90,12 @@ impl Controller {
                     self.replace_policies(policies);
                 }
                 // Before the reports: a flood of them must not delay a decision.
-                _ = ticks.tick() => {
+                () = timer.as_mut() => {
                     tokio::select! {
                         () = shutdown.cancelled() => break,
                         () = self.tick(&mut source) => {}
                     }
+                    timer.set(sleep(self.until_next(&source, &mut phase)));
                 }
                 Some(report) = inlets.usage.recv() => self.note_usage(&report),
             }
@@ -116,6 +119,14 @@ impl Controller {
         }
         self.decide(&traffic);
         self.journal.ticked(self.clock.now().mono.since(started));
+    }
+
+    /// How long to wait for the next tick: until just behind the next scrape, where the source knows when that is.
+    fn until_next(&self, source: &Source, phase: &mut Phase) -> Duration {
+        let (now, rhythm) = (self.clock.now().mono, source.rhythm());
+        let age = rhythm.map(|rhythm| now.since(rhythm.newest));
+        phase.observe(now, age, rhythm.map(|rhythm| rhythm.interval), rhythm.is_some_and(|rhythm| rhythm.is_new));
+        phase.next_poll(now).since(now)
     }
 
     fn replace_policies(&mut self, policies: Arc<PolicySet>) {

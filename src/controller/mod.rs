@@ -8,3 +8,4 @@ mod journal;
 pub mod memory;
 pub mod snapshot;
 pub mod usage;
+mod wire;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use super::answer::{Answer, Strategy};
@@ -34,10 +35,14 @@ pub struct Snapshot {
     pub policies: Vec<Arc<Policy>>,
     /// What SDKs reported of the operations that they were told; keyed by service.
     pub usage: HashMap<Name, Arc<Usage>>,
-    pub(super) services: HashMap<Name, Arc<Answer>>,
+    /// Asked at each request. Strangers choose what is looked up, but not what is in it.
+    pub(super) services: Answers,
     pub(super) strangers: Vec<Stranger>,
     pub(super) unclaimed: Arc<Answer>,
 }
+
+/// Answers by service.
+pub(super) type Answers = HashMap<Name, Arc<Answer>, RandomState>;
 
 /// The answer to names that a policy's rule is the first to match, though its demand never named them.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ impl Snapshot {
             decisions: Vec::new(),
             policies: Vec::new(),
             usage: HashMap::new(),
-            services: HashMap::new(),
+            services: Answers::default(),
             strangers: Vec::new(),
             unclaimed,
         }

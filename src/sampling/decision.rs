@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::local::LocalShare;
 use super::policy::{Mode, Policy, ServiceRule};
 use super::probability::Probability;
 use super::traffic::Name;
@@ -231,15 +232,6 @@ pub struct ServiceDecision {
     pub local: Option<LocalShare>,
     /// Sorted by falling demand, at most 256.
     pub operations: Vec<OperationDecision>,
-}
-
-/// What a service is expected to cause, and what it may.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LocalShare {
-    /// Root traces/s that the served probabilities cause at the demand that they were decided from.
-    pub expected_traces_per_second: f64,
-    /// Root traces/s that the service may cause before it takes from others; never below what is expected.
-    pub share_traces_per_second: f64,
 }
 
 /// One operation's decision.

@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use super::decision::{
-    Decided, LocalShare, OPERATIONS_MAX, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
+    Decided, OPERATIONS_MAX, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
 };
+use super::local::LocalShare;
 use super::policy::{Mode, Pin, Policy, ServiceRule};
 use super::probability::Probability;
 use super::roster::{Operation, Roster, Service};

@@ -1,10 +1,16 @@
 //! The services and operations that a policy governs, with their newest demand and the probability that each holds.
 //! It grows only by what the demand query names, and forgets what has not been named for `max_age`.
+//!
+//! Rows come in nearly the same order at each tick: a row is first looked for where the row of that number was before,
+//! and looked up by its names only where another one is there.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::decision::{Decided, LocalShare, OPERATIONS_MAX, Reason};
+use foldhash::fast::RandomState;
+
+use super::decision::{Decided, OPERATIONS_MAX, Reason};
 use super::forecast::Forecast;
+use super::local::LocalShare;
 use super::memory::ServiceMemory;
 use super::policy::{Policy, ServiceRule};
 use super::probability::Probability;
@@ -23,8 +29,17 @@ const RETURNING_TICKS: u8 = 3;
 #[derive(Debug, Clone, Default)]
 pub struct Roster {
     services: Vec<Service>,
-    index: HashMap<Name, usize>,
+    index: HashMap<Name, usize, RandomState>,
+    /// Where each row of the newest input belonged: a hint for the next.
+    places: Vec<Place>,
     conflicts: BTreeSet<Name>,
+}
+
+/// Indices of a service and of one of its operations.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    service: usize,
+    operation: Option<usize>,
 }
 
 /// One service.
@@ -54,7 +69,7 @@ pub struct Service {
     pub local: Option<LocalShare>,
     /// Unordered.
     pub operations: Vec<Operation>,
-    operation_index: HashMap<Name, usize>,
+    operation_index: HashMap<Name, usize, RandomState>,
 }
 
 /// One operation.
@@ -97,10 +112,12 @@ impl Roster {
             let served = Probability::saturating(probability).clamp(bounds.min, bounds.max);
             Decided { probability: served, served, reason: Reason::Restored }
         };
-        let Some(service) = self.entry(now, policy, &memory.name) else { return };
+        let Some(index) = self.entry(now, policy, &memory.name) else { return };
+        let service = &mut self.services[index];
         service.rate = restored(memory.probability);
         for (name, probability) in memory.operations.iter().take(OPERATIONS_MAX) {
-            let operation = service.entry(now, name);
+            let index = service.entry(now, name);
+            let operation = &mut service.operations[index];
             operation.rate = restored(*probability);
             operation.is_listed = true;
         }
@@ -112,18 +129,40 @@ impl Roster {
             service.forget_demand();
         }
         self.conflicts.clear();
-        for row in rows {
-            if taken.contains(&row.service) {
+        let before = std::mem::take(&mut self.places);
+        self.places.reserve(rows.len());
+        for (i, row) in rows.iter().enumerate() {
+            let place = if taken.contains(&row.service) {
                 self.note_conflict(policy, &row.service);
-            } else if let Some(service) = self.entry(now, policy, &row.service) {
-                service.add(now, row);
+                None
+            } else {
+                before.get(i).copied().filter(|place| self.has(row, *place)).or_else(|| self.place(now, policy, row))
+            };
+            if let Some(Place { service, operation }) = place {
+                self.services[service].add(now, row, operation);
             }
+            self.places.push(place.unwrap_or(Place { service: usize::MAX, operation: None }));
         }
         let is_remembered = |named_at: MonoTime| now.since(named_at) <= policy.max_age;
         self.retain(|service| is_remembered(service.named_at) && !taken.contains(&service.name));
         for service in &mut self.services {
             service.retain_operations(|operation| is_remembered(operation.named_at));
         }
+    }
+
+    /// Whether the row belongs there.
+    fn has(&self, row: &Demand, place: Place) -> bool {
+        self.services.get(place.service).is_some_and(|service| {
+            let operation = place.operation.and_then(|operation| service.operations.get(operation));
+            service.name == row.service && operation.map(|o| &o.name) == row.operation_name()
+        })
+    }
+
+    /// Where the row belongs; services and operations that are new are made. `None` where no rule matches.
+    fn place(&mut self, now: MonoTime, policy: &Policy, row: &Demand) -> Option<Place> {
+        let service = self.entry(now, policy, &row.service)?;
+        let operation = row.operation_name().map(|name| self.services[service].entry(now, name));
+        Some(Place { service, operation })
     }
 
     fn note_conflict(&mut self, policy: &Policy, name: &Name) {
@@ -146,17 +185,14 @@ impl Roster {
         self.retain(|service| service.rule != usize::MAX);
     }
 
-    fn entry(&mut self, now: MonoTime, policy: &Policy, name: &Name) -> Option<&mut Service> {
-        let known = match self.index.get(name) {
-            Some(known) => *known,
-            None => {
-                let rule = policy.services.iter().position(|rule| rule.pattern.matches(name))?;
-                self.services.push(Service::new(name.clone(), rule, now, policy));
-                self.index.insert(name.clone(), self.services.len() - 1);
-                self.services.len() - 1
-            }
-        };
-        self.services.get_mut(known)
+    fn entry(&mut self, now: MonoTime, policy: &Policy, name: &Name) -> Option<usize> {
+        if let Some(known) = self.index.get(name) {
+            return Some(*known);
+        }
+        let rule = policy.services.iter().position(|rule| rule.pattern.matches(name))?;
+        self.services.push(Service::new(name.clone(), rule, now, policy));
+        self.index.insert(name.clone(), self.services.len() - 1);
+        Some(self.services.len() - 1)
     }
 
     fn retain(&mut self, keep: impl Fn(&Service) -> bool) {
@@ -183,7 +219,7 @@ impl Service {
             share: None,
             local: None,
             operations: Vec::new(),
-            operation_index: HashMap::new(),
+            operation_index: HashMap::default(),
         }
     }
 
@@ -263,38 +299,33 @@ impl Service {
         }
     }
 
-    fn add(&mut self, now: MonoTime, row: &Demand) {
+    fn add(&mut self, now: MonoTime, row: &Demand, operation: Option<usize>) {
         let demand = row.per_second.min(DEMAND_MAX);
         self.demand = Some(self.demand.unwrap_or(0.0) + demand);
         self.is_warming |= row.is_warming;
         self.is_stale |= row.is_stale;
         self.named_at = now;
-        // Clients refuse an operation without a name: its requests are the service's own.
-        if let Some(name) = row.operation.as_ref().filter(|name| !name.is_empty()) {
-            let operation = self.entry(now, name);
+        if let Some(operation) = operation.map(|operation| &mut self.operations[operation]) {
             operation.demand = Some(operation.demand.unwrap_or(0.0) + demand);
             operation.named_at = now;
         }
     }
 
-    fn entry(&mut self, now: MonoTime, name: &Name) -> &mut Operation {
-        let known = match self.operation_index.get(name) {
-            Some(known) => *known,
-            None => {
-                let rate = self.rate;
-                self.operations.push(Operation {
-                    name: name.clone(),
-                    demand: None,
-                    forecast: Forecast::default(),
-                    named_at: now,
-                    rate,
-                    is_listed: false,
-                });
-                self.operation_index.insert(name.clone(), self.operations.len() - 1);
-                self.operations.len() - 1
-            }
+    fn entry(&mut self, now: MonoTime, name: &Name) -> usize {
+        if let Some(known) = self.operation_index.get(name) {
+            return *known;
+        }
+        let operation = Operation {
+            name: name.clone(),
+            demand: None,
+            forecast: Forecast::default(),
+            named_at: now,
+            rate: self.rate,
+            is_listed: false,
         };
-        &mut self.operations[known]
+        self.operations.push(operation);
+        self.operation_index.insert(name.clone(), self.operations.len() - 1);
+        self.operations.len() - 1
     }
 
     fn retain_operations(&mut self, keep: impl Fn(&Operation) -> bool) {
@@ -303,6 +334,13 @@ impl Service {
         }
         self.operations.retain(keep);
         self.operation_index = self.operations.iter().enumerate().map(|(i, o)| (o.name.clone(), i)).collect();
+    }
+}
+
+impl Demand {
+    /// Clients refuse an operation without a name: its requests are the service's own.
+    fn operation_name(&self) -> Option<&Name> {
+        self.operation.as_ref().filter(|name| !name.is_empty())
     }
 }
 

@@ -6,6 +6,7 @@
 //! are, because the JavaScript client does not encode the name; only `"`, `<` and `>` make a request that hyper refuses
 //! with 400, and clients' URL libraries encode these. Bytes that are not UTF-8 make a stranger's name.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::ready;
 use std::pin::pin;
@@ -79,14 +80,24 @@ fn respond(desk: &Desk, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 fn strategy(desk: &Desk, query: &str) -> Response<Full<Bytes>> {
-    let mut services = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "service");
-    let (Some((_, service)), None) = (services.next(), services.next()) else {
+    let Some(service) = service(query) else {
         desk.http.invalid.inc();
         return text(StatusCode::BAD_REQUEST, SERVICE_ONCE);
     };
     let mut response = Response::new(Full::new(desk.answer(&desk.http, &service, |answer| &answer.json)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// The service that is asked for; `None` unless it is named once.
+fn service(query: &str) -> Option<Cow<'_, str>> {
+    let is_plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'&' | b'+' | b'%');
+    if let Some(name) = query.strip_prefix("service=").filter(|name| name.bytes().all(is_plain)) {
+        return Some(Cow::Borrowed(name));
+    }
+    let mut services = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "service");
+    let (service, None) = (services.next()?.1, services.next()) else { return None };
+    Some(service)
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
@@ -121,6 +132,25 @@ mod tests {
         }
         for path in ["/api", "/sampling/x", "/samplings", "/x/sampling", "/sampling/sampling/sampling", "*"] {
             assert!(!is_sampling(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_named_once_in_any_spelling() {
+        let table = [
+            ("service=cart", Some("cart")),
+            ("service=", Some("")),
+            ("service=a=b", Some("a=b")),
+            ("service=a+b%2Fc", Some("a b/c")),
+            ("x=1&service=cart&y", Some("cart")),
+            ("s%65rvice=cart", Some("cart")),
+            ("service=\u{e9}", Some("\u{e9}")),
+            ("service=a&service=b", None),
+            ("services=a", None),
+            ("", None),
+        ];
+        for (query, expected) in table {
+            assert_eq!(service(query).as_deref(), expected, "{query}");
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use flyball_sdk::{LocalLimit, LocalLimitSettings};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp};
 use rand_pcg::Pcg64Mcg;
 
 use super::scenario::{Adoption, Clients};
+use crate::sampling::local::LocalShare;
 
 /// A process that starts samples with the SDK's own initial probability until its first answer, for so long.
 const FIRST_ANSWER_SECONDS: f64 = 1.0;
@@ -18,6 +20,7 @@ pub struct Fleet {
     restart_every: Option<Duration>,
     initial: Vec<f64>,
     told: Vec<f64>,
+    share: Option<LocalShare>,
     instances: Vec<Instance>,
     /// Over the instances, weighted by their load, by operation.
     mean: Vec<f64>,
@@ -32,6 +35,8 @@ pub struct Instance {
     pub load: f64,
     /// What it samples with, by operation.
     pub adopted: Vec<f64>,
+    /// The SDK's own limit, where it is in use.
+    pub limit: Option<LocalLimit>,
     /// When it takes up what is told then.
     adopts_at: f64,
     restarts_at: f64,
@@ -48,6 +53,7 @@ impl Fleet {
         let instance = |load: &f64| Instance {
             load: load / total,
             adopted: initial.clone(),
+            limit: clients.has_local_limit.then(new_limit),
             adopts_at: match clients.adoption {
                 Adoption::Stream { .. } => f64::INFINITY,
                 Adoption::Poll { every, is_synchronised } => {
@@ -65,6 +71,7 @@ impl Fleet {
             adoption: clients.adoption,
             restart_every: clients.restart_every,
             told: initial.clone(),
+            share: None,
             mean: initial.clone(),
             initial,
             instances,
@@ -74,13 +81,16 @@ impl Fleet {
         fleet
     }
 
-    /// Publishes probabilities by operation. Returns whether they differ from what was told before.
-    pub fn tell(&mut self, t: f64, told: &[f64]) -> bool {
-        if self.told == told {
+    /// Publishes probabilities by operation, and the share. Returns whether the probabilities differ from what was told
+    /// before.
+    pub fn tell(&mut self, t: f64, told: &[f64], share: Option<LocalShare>) -> bool {
+        let is_new = self.told != told;
+        if !is_new && LocalShare::is_close(self.share, share) {
             return false;
         }
         self.told.clear();
         self.told.extend_from_slice(told);
+        self.share = share;
         if let Adoption::Stream { delay } = self.adoption {
             let at = t + delay.as_secs_f64();
             for instance in &mut self.instances {
@@ -89,7 +99,7 @@ impl Fleet {
             }
             self.plan();
         }
-        true
+        is_new
     }
 
     /// Time passes.
@@ -100,10 +110,14 @@ impl Fleet {
         for instance in &mut self.instances {
             if t >= instance.restarts_at {
                 instance.adopted.clone_from(&self.initial);
+                instance.limit = instance.limit.take().map(|_| new_limit());
                 instance.adopts_at = t + FIRST_ANSWER_SECONDS;
                 instance.restarts_at = next_restart(t, self.restart_every, random);
             } else if t >= instance.adopts_at {
                 instance.adopted.clone_from(&self.told);
+                if let Some(limit) = &mut instance.limit {
+                    limit.adopt(Duration::from_secs_f64(t), self.share.and_then(sdk_share));
+                }
                 instance.adopts_at = match self.adoption {
                     Adoption::Stream { .. } => f64::INFINITY,
                     Adoption::Poll { every, .. } => instance.adopts_at + every.as_secs_f64(),
@@ -125,13 +139,22 @@ impl Fleet {
     }
 
     /// Each process.
-    pub fn instances(&self) -> &[Instance] {
-        &self.instances
+    pub fn instances_mut(&mut self) -> &mut [Instance] {
+        &mut self.instances
     }
 
     fn plan(&mut self) {
         self.due = self.instances.iter().map(|i| i.adopts_at.min(i.restarts_at)).fold(f64::INFINITY, f64::min);
     }
+}
+
+fn new_limit() -> LocalLimit {
+    LocalLimit::new(LocalLimitSettings::default())
+}
+
+/// As it comes over the wire.
+fn sdk_share(share: LocalShare) -> Option<flyball_sdk::LocalShare> {
+    flyball_sdk::LocalShare::new(share.expected_traces_per_second, share.share_traces_per_second)
 }
 
 fn mean(instances: &[Instance], operations: usize) -> Vec<f64> {
@@ -170,14 +193,14 @@ mod tests {
         let mut random = Pcg64Mcg::seed_from_u64(1);
         let mut pushed =
             Fleet::new(&clients(Adoption::Stream { delay: Duration::from_millis(600) }), 1, 0.1, &mut random);
-        assert!(pushed.tell(10.0, &[0.5]) && !pushed.tell(10.0, &[0.5]));
+        assert!(pushed.tell(10.0, &[0.5], None) && !pushed.tell(10.0, &[0.5], None));
         pushed.step(10.4, &mut random);
         assert_eq!(pushed.mean(), [0.1]);
         pushed.step(10.6, &mut random);
         assert!((pushed.mean()[0] - 0.5).abs() < 1e-9);
         let poll = Adoption::Poll { every: Duration::from_secs(60), is_synchronised: false };
         let mut polled = Fleet::new(&clients(poll), 1, 0.0, &mut random);
-        polled.tell(0.0, &[1.0]);
+        polled.tell(0.0, &[1.0], None);
         (0..150).for_each(|i| polled.step(f64::from(i) * 0.2, &mut random));
         assert!((0.25..0.75).contains(&polled.mean()[0]), "{:?}", polled.mean());
         (150..301).for_each(|i| polled.step(f64::from(i) * 0.2, &mut random));

@@ -1,6 +1,7 @@
 //! Keeps account of a run from the plant's own truth, and draws the score from it.
 
 use super::law::Told;
+use super::plant::Sent;
 use super::scenario::{FaultKind, Scenario};
 use super::score::Score;
 use super::trace::{Run, Second};
@@ -99,8 +100,8 @@ impl Ledger {
         self.seconds.len() >= self.warmup
     }
 
-    /// Root requests of one operation in one step, and how many of them were sampled.
-    pub fn requested(&mut self, service: usize, operation: usize, requests: f64, sampled: f64, spans: f64) {
+    /// Root requests of one operation in one step, each of `spans` if sampled.
+    pub fn requested(&mut self, service: usize, operation: usize, Sent { requests, sampled }: Sent, spans: f64) {
         let (second, is_measured) = (self.seconds.len(), self.is_measured());
         let account = &mut self.services[service];
         if is_measured {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flyball_sdk::Roots;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Poisson};
 use rand_pcg::Pcg64Mcg;
@@ -11,9 +12,10 @@ use super::clients::Fleet;
 use super::demand::Course;
 use super::law::{self, Law, Seen, Told, Truth, operation_name};
 use super::ledger::Ledger;
-use super::scenario::{FaultKind, LawKind, Scenario, Shape};
+use super::scenario::{Clients, FaultKind, LawKind, Scenario, Shape};
 use super::scrape::{Scraper, Trouble, WallClock};
 use super::trace::Run;
+use crate::sampling::phase::Phase;
 use crate::sampling::traffic::{Name, Traffic};
 use crate::time::{MonoTime, Tick, WallTime};
 
@@ -60,6 +62,17 @@ struct Service {
     is_root: bool,
     /// Requests so far, by operation.
     requests: Vec<f64>,
+    /// What the newest step brought, by operation.
+    sent: Vec<Sent>,
+}
+
+/// Requests of one operation in one step, and how many were sampled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// All of them.
+    pub requests: f64,
+    /// Those that became traces.
+    pub sampled: f64,
 }
 
 /// When the controller ticks.
@@ -67,6 +80,9 @@ struct Service {
 struct Ticks {
     interval: f64,
     next_at: f64,
+    /// Follows the scrapes, as the controller's does.
+    phase: Option<Phase>,
+    newest: Option<WallTime>,
     is_new: bool,
 }
 
@@ -100,17 +116,13 @@ impl<'a> Plant<'a> {
                 spans_per_trace: plan.spans_per_trace,
                 is_root: plan.is_root,
                 requests: vec![0.0; plan.operations.len()],
+                sent: vec![Sent::default(); plan.operations.len()],
             })
             .collect();
         let mut counters: Vec<usize> = services.iter().map(|s| s.parts.len()).collect();
         counters.push(2);
         let scraper = Scraper::new(&scenario.scrape, &counters, &mut random);
-        let interval = scenario.tick.as_secs_f64();
-        let first = if scenario.scrape.is_locked {
-            scraper.phase() + scenario.scrape.visible_after.as_secs_f64()
-        } else {
-            random.random::<f64>() * interval
-        };
+        let ticks = Ticks::new(scenario, &mut random);
         let at_start = capacity.at(0.0);
         let zeros = || services.iter().map(|s| vec![0.0; s.parts.len()]).collect();
         Self {
@@ -124,7 +136,7 @@ impl<'a> Plant<'a> {
                 budget: None,
             },
             truth: Truth { demand: zeros(), capacity: at_start, sampled: zeros() },
-            ticks: Ticks { interval, next_at: first, is_new: false },
+            ticks,
             ledger: Ledger::new(scenario),
             scenario,
             random,
@@ -139,7 +151,6 @@ impl<'a> Plant<'a> {
         self.send(t, &weather);
         self.scrape(t, &weather);
         if t + 1e-9 >= self.ticks.next_at {
-            self.ticks.next_at += self.ticks.interval;
             self.tick(t, &weather);
         }
     }
@@ -174,21 +185,18 @@ impl<'a> Plant<'a> {
         for (index, service) in self.services.iter_mut().enumerate() {
             let rate = service.course.at(t) * surge(self.scenario, index, t);
             service.fleet.step(t, &mut self.random);
-            for operation in 0..service.parts.len() {
-                let requests_per_second = rate * service.parts[operation];
-                self.truth.demand[index][operation] = requests_per_second;
-                let told = service.fleet.mean()[operation];
-                let p = (1.0 - clients.ignoring) * told + clients.ignoring * clients.ignoring_probability;
-                let p = if service.is_root { p } else { 0.0 };
-                // Thinning: sampled and not sampled are independent.
-                let sampled = count(requests_per_second * STEP * p, &mut self.random);
-                let unsampled = count(requests_per_second * STEP * (1.0 - p), &mut self.random);
-                service.requests[operation] += sampled + unsampled;
-                self.truth.sampled[index][operation] += sampled;
-                offered += sampled * service.spans_per_trace;
+            let requests = rate * STEP;
+            match clients.has_local_limit && service.is_root {
+                true => service.send_limited(t, requests, clients, &mut self.random),
+                false => service.send(requests, clients, &mut self.random),
+            }
+            for (operation, sent) in service.sent.iter().enumerate() {
+                self.truth.demand[index][operation] = rate * service.parts[operation];
+                service.requests[operation] += sent.requests;
+                self.truth.sampled[index][operation] += sent.sampled;
+                offered += sent.sampled * service.spans_per_trace;
                 if service.is_root {
-                    let spans = service.spans_per_trace;
-                    self.ledger.requested(index, operation, sampled + unsampled, sampled, spans);
+                    self.ledger.requested(index, operation, *sent, service.spans_per_trace);
                 }
             }
         }
@@ -221,15 +229,83 @@ impl<'a> Plant<'a> {
             truth: &self.truth,
         };
         self.law.tick(&seen, &mut self.told);
+        self.ticks.plan(t, traffic.as_ref());
         let mut commands = 0;
         for (index, service) in self.services.iter_mut().enumerate().filter(|(_, s)| s.is_root) {
             let told = &self.told.probabilities[index];
             self.ledger.told(index, service.fleet.told(), told);
-            commands += u32::from(service.fleet.tell(t, told));
+            commands += u32::from(service.fleet.tell(t, told, self.told.shares[index]));
         }
         let is_blind = weather.is_outage || weather.trouble.is_dead || weather.trouble.is_frozen;
         let demand = self.truth.demand.iter().map(|by_operation| by_operation.as_slice());
         self.ledger.ticked(demand, &self.told, commands, is_blind);
+    }
+}
+
+impl Ticks {
+    fn new(scenario: &Scenario, random: &mut Pcg64Mcg) -> Self {
+        let interval = scenario.tick.as_secs_f64();
+        Self {
+            interval,
+            next_at: random.random::<f64>() * interval,
+            phase: scenario.scrape.is_locked.then(|| Phase::new(scenario.tick)),
+            newest: None,
+            is_new: false,
+        }
+    }
+
+    /// A tick was at `t`; when is the next?
+    fn plan(&mut self, t: f64, traffic: Option<&Traffic>) {
+        let Some(phase) = &mut self.phase else {
+            self.next_at += self.interval;
+            return;
+        };
+        let now = MonoTime::from_start(Duration::from_secs_f64(t));
+        let newest = traffic.and_then(|traffic| traffic.demand_over).map(|over| over.to);
+        let is_new = newest.is_some() && newest != self.newest;
+        self.newest = newest.or(self.newest);
+        let age = traffic.and_then(|traffic| traffic.age);
+        phase.observe(now, age, traffic.and_then(|traffic| traffic.scrape_interval), is_new);
+        self.next_at = t + phase.next_poll(now).since(now).as_secs_f64();
+    }
+}
+
+impl Service {
+    /// One step in which all instances do as they were told: `requests` are due on average.
+    fn send(&mut self, requests: f64, clients: &Clients, random: &mut Pcg64Mcg) {
+        for (operation, sent) in self.sent.iter_mut().enumerate() {
+            let told = self.fleet.mean()[operation];
+            let p = (1.0 - clients.ignoring) * told + clients.ignoring * clients.ignoring_probability;
+            *sent = Sent::draw(requests * self.parts[operation], if self.is_root { p } else { 0.0 }, random);
+        }
+    }
+
+    /// One step in which each instance limits itself.
+    fn send_limited(&mut self, t: f64, requests: f64, clients: &Clients, random: &mut Pcg64Mcg) {
+        let now = Duration::from_secs_f64(t);
+        self.sent.fill(Sent::default());
+        for instance in self.fleet.instances_mut() {
+            let Some(limit) = &mut instance.limit else { continue };
+            let (factor, mut roots) = (limit.factor(), Roots::default());
+            for (operation, sent) in self.sent.iter_mut().enumerate() {
+                let due = requests * self.parts[operation] * instance.load;
+                let p = instance.adopted[operation];
+                let obeying = Sent::draw(due * (1.0 - clients.ignoring), p * factor, random);
+                let ignoring = Sent::draw(due * clients.ignoring, clients.ignoring_probability, random);
+                roots = roots.and(Roots::uniform(obeying.requests, p));
+                sent.requests += obeying.requests + ignoring.requests;
+                sent.sampled += obeying.sampled + ignoring.sampled;
+            }
+            limit.observe_many(now, roots);
+        }
+    }
+}
+
+impl Sent {
+    /// Thinning: sampled and not sampled are independent.
+    fn draw(requests: f64, p: f64, random: &mut Pcg64Mcg) -> Self {
+        let sampled = count(requests * p, random);
+        Self { requests: sampled + count(requests * (1.0 - p), random), sampled }
     }
 }
 
@@ -259,6 +335,9 @@ fn tick(t: f64, offset_ms: i64) -> Tick {
 
 /// A Poisson count.
 fn count(mean: f64, random: &mut Pcg64Mcg) -> f64 {
+    if mean <= 0.0 {
+        return 0.0;
+    }
     if mean > NORMAL_ABOVE {
         let normal: f64 = rand_distr::StandardNormal.sample(random);
         return (mean + mean.sqrt() * normal).round().max(0.0);

@@ -116,11 +116,6 @@ impl Scraper {
         is_new
     }
 
-    /// The phase of the first target's scrapes.
-    pub fn phase(&self) -> f64 {
-        self.targets.last().map_or(0.0, |target| target.phase)
-    }
-
     /// What the source would answer at `t`. `names[i]` are the service and operation of each counter of target `i`; the
     /// last target's counters are `received` and `dropped`.
     pub fn traffic(&self, t: f64, clock: WallClock, names: &[Vec<(Name, Option<Name>)>]) -> Traffic {

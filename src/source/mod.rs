@@ -15,11 +15,13 @@ mod groups;
 mod http_body;
 mod http_client;
 mod increase;
+mod keys;
 mod labels;
 mod prometheus;
 pub mod promql;
 mod reading;
 mod report;
+mod rhythm;
 mod scrape;
 mod signals;
 mod targets;
@@ -32,7 +34,10 @@ use std::time::Duration;
 
 pub use error::{QueryError, SourceError};
 pub use prometheus::PrometheusSource;
+#[doc(hidden)]
+pub use prometheus::{Replay, ReplayedPoll};
 pub use report::{OnlineQuery, OnlineReading, OnlineReport, OnlineResult};
+pub use rhythm::Rhythm;
 pub use scrape::ScrapeSource;
 pub use signals::{Counter, DemandSignal, MatchOp, Matcher, Query, Signals, Unit};
 
@@ -82,6 +87,14 @@ impl Source {
         match self {
             Self::Prometheus(source) => source.poll(policies, clock).await,
             Self::Scrape(source) => source.poll(policies, clock).await,
+        }
+    }
+
+    /// When the scrapes behind the last poll happened; `None` where that poll could not tell, or scraped by itself.
+    pub fn rhythm(&self) -> Option<Rhythm> {
+        match self {
+            Self::Prometheus(source) => source.rhythm(),
+            Self::Scrape(_) => None,
         }
     }
 

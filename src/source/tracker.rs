@@ -5,12 +5,12 @@
 //! that stops does not fall to zero: its last rate stays in its group, which is marked stale, for as long as the
 //! server's own `rate()` would still see it; where all of a group stopped, the group stays as it was.
 
-use std::collections::HashMap;
 use std::mem;
 use std::time::Duration;
 
 use super::groups::{GroupIndex, Groups};
 use super::increase::{Rise, Sample, rise, spacing_ms};
+use super::keys::{KeyIndex, Keys};
 use super::labels::{Grouping, Labels};
 use super::targets::{TargetId, Targets};
 
@@ -27,7 +27,11 @@ pub(super) struct Tracker {
     grouping: Grouping,
     hold_ms: i64,
     series_max: usize,
-    series: HashMap<Box<str>, Series>,
+    keys: Keys,
+    /// One a key.
+    series: Vec<Series>,
+    /// The series of this poll that was observed last.
+    last: Option<KeyIndex>,
     groups: Groups,
     polls: u64,
     interval_ms: Option<i64>,
@@ -49,6 +53,8 @@ struct Series {
 pub(super) struct Observation<'a> {
     /// Tells the series from all others.
     pub(super) key: &'a str,
+    /// Where the tracker has that key, for whoever has looked since it was last settled.
+    pub(super) known: Option<KeyIndex>,
     /// Oldest first.
     pub(super) samples: &'a [Sample],
     /// The target that showed it; `None` = the one that its labels name.
@@ -94,7 +100,9 @@ impl Tracker {
             grouping,
             hold_ms: millis(hold),
             series_max,
-            series: HashMap::new(),
+            keys: Keys::default(),
+            series: Vec::new(),
+            last: None,
             groups: Groups::default(),
             polls: 0,
             interval_ms: interval.map(millis),
@@ -108,11 +116,13 @@ impl Tracker {
         targets: &mut Targets,
         labels: impl FnOnce() -> Option<Labels<'l>>,
     ) -> Result<u64, TooManySeries> {
-        let Observation { key, samples, .. } = observation;
+        let Observation { key, known, samples, .. } = observation;
         let poll = self.polls;
-        let Some(known) = self.series.get_mut(key) else {
+        let Some(index) = known.or_else(|| self.keys.find(key, self.last)) else {
             return self.meet(observation, targets, labels);
         };
+        self.keys.follow(self.last.replace(index), index);
+        let known = &mut self.series[index];
         if mem::replace(&mut known.seen_in_poll, poll) == poll {
             return Ok(1);
         }
@@ -129,7 +139,7 @@ impl Tracker {
 
     fn meet<'l>(
         &mut self,
-        Observation { key, samples, target }: Observation<'_>,
+        Observation { key, samples, target, .. }: Observation<'_>,
         targets: &mut Targets,
         labels: impl FnOnce() -> Option<Labels<'l>>,
     ) -> Result<u64, TooManySeries> {
@@ -146,18 +156,30 @@ impl Tracker {
         }
         let spacing_ms = spacing_ms(samples);
         let series = Series { group, target, seen_in_poll: self.polls, rise, spacing_ms, is_new: true };
-        self.series.insert(key.into(), series);
+        let index = self.keys.insert(key);
+        self.keys.follow(self.last.replace(index), index);
+        self.series.push(series);
         Ok(u64::from(group.is_none()))
     }
 
     /// Whether the series was taken in before.
     pub(super) fn knows(&self, key: &str) -> bool {
-        self.series.contains_key(key)
+        self.keys.find(key, self.last).is_some()
+    }
+
+    /// What its series are told by.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The time between two samples of most series; `None` until known.
     pub(super) fn interval(&self) -> Option<Duration> {
         self.interval_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()))
+    }
+
+    /// The newest sample of each series.
+    pub(super) fn newest_ms(&self) -> impl Iterator<Item = i64> {
+        self.series.iter().map(|series| series.rise.to.at_ms)
     }
 
     /// The longest silence of a target that is still taken for one missed scrape.
@@ -175,12 +197,13 @@ impl Tracker {
         self.learn_interval();
         self.deliver_births(targets);
         self.forget(now_ms);
+        self.last = None;
         self.polls += 1;
         self.measure(now_ms)
     }
 
     fn learn_interval(&mut self) {
-        let mut spacings: Vec<i64> = self.series.values().filter_map(|s| s.spacing_ms).collect();
+        let mut spacings: Vec<i64> = self.series.iter().filter_map(|s| s.spacing_ms).collect();
         if !spacings.is_empty() {
             let middle = spacings.len() / 2;
             self.interval_ms = Some(*spacings.select_nth_unstable(middle).1);
@@ -190,7 +213,7 @@ impl Tracker {
     /// A new series on a target that was there before rose from zero, since the scrape before it was seen.
     fn deliver_births(&mut self, targets: &Targets) {
         let is_first_poll = self.polls == 0;
-        for series in self.series.values_mut().filter(|s| s.is_new) {
+        for series in self.series.iter_mut().filter(|s| s.is_new) {
             series.is_new = false;
             let first = series.rise.from;
             let birth_ms = series.target.and_then(|target| targets.birth_ms(target, first.at_ms));
@@ -202,15 +225,16 @@ impl Tracker {
     }
 
     fn forget(&mut self, now_ms: i64) {
-        let before = self.series.len();
-        self.series.retain(|_, s| now_ms.saturating_sub(s.rise.to.at_ms) <= forget_after_ms(s.spacing_ms));
-        if self.series.len() == before {
+        let is_kept = |s: &Series| now_ms.saturating_sub(s.rise.to.at_ms) <= forget_after_ms(s.spacing_ms);
+        if self.series.iter().all(is_kept) {
             return;
         }
+        self.keys.retain(|key| is_kept(&self.series[key]));
+        self.series.retain(is_kept);
         let mut is_used = vec![false; self.groups.len()];
-        self.series.values().filter_map(|s| s.group).for_each(|group| is_used[group] = true);
+        self.series.iter().filter_map(|s| s.group).for_each(|group| is_used[group] = true);
         let moved = self.groups.retain(&is_used);
-        for group in self.series.values_mut().filter_map(|s| s.group.as_mut()) {
+        for group in self.series.iter_mut().filter_map(|s| s.group.as_mut()) {
             *group = moved[*group];
         }
     }
@@ -221,7 +245,7 @@ impl Tracker {
             let stopped_after = s.spacing_ms.or(self.interval_ms).map(|ms| ms.saturating_mul(STOPPED_AFTER_INTERVALS));
             now_ms.saturating_sub(s.rise.to.at_ms) <= stopped_after.unwrap_or(FORGET_AFTER_MS)
         };
-        let grouped = || self.series.values().filter_map(|s| s.group.map(|group| (s, group)));
+        let grouped = || self.series.iter().filter_map(|s| s.group.map(|group| (s, group)));
         for (series, group) in grouped() {
             sums[group].is_live |= is_live(series);
             sums[group].newest_ms = sums[group].newest_ms.max(series.rise.to.at_ms);
@@ -328,7 +352,7 @@ mod tests {
             let samples: Vec<Sample> =
                 samples.iter().filter_map(|(at, value)| Sample::new(at * SECOND, *value)).collect();
             let (service, instance) = key.split_once('@').expect("service@instance");
-            let observation = Observation { key, samples: &samples, target: None };
+            let observation = Observation { key, known: None, samples: &samples, target: None };
             self.tracker.observe(observation, &mut self.targets, || {
                 let pairs = [("service", service), ("instance", instance)];
                 Some(Labels(pairs.map(|(l, v)| (Cow::Borrowed(l), Cow::Borrowed(v))).to_vec()))

@@ -4,11 +4,13 @@
 mod support;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed};
 use support::child::wait_for;
 use support::flyball::Flyball;
+use support::http;
 use support::peers::needing;
 use support::prometheus::Prometheus;
 use workload::Workload;
@@ -52,6 +54,8 @@ fn main() {
         needing("prometheus", "the_first_burst_of_loss_ever_is_seen_raw_counters", || first_burst(COUNTERS)),
         needing("prometheus", "the_first_burst_of_loss_ever_is_seen_opaque_queries", || first_burst(OPAQUE)),
         needing("prometheus", "a_prometheus_that_dies_is_survived", outage),
+        needing("prometheus", "ticks_lock_to_the_scrape_raw_counters", || locked(COUNTERS)),
+        needing("prometheus", "ticks_lock_to_the_scrape_opaque_queries", || locked(OPAQUE)),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -115,6 +119,32 @@ fn first_burst(policy: &str) -> Result<(), Failed> {
     wait_for("the loss to be seen", Duration::from_secs(15), || {
         flyball.inputs("checkout")?.get("loss_ratio")?.as_f64().filter(|loss| *loss > 0.01)
     });
+    Ok(())
+}
+
+/// Scrapes and polls every 5 s. A free-running loop decides on samples of any age up to the scrape interval.
+fn locked(policy: &str) -> Result<(), Failed> {
+    let policy = policy.replace("[10s]", "[20s]").replace("offset 10s", "offset 20s");
+    let workload = Workload::start(200.0, 2_000.0);
+    let prometheus = Prometheus::scraping_every(5, workload.target());
+    let source = format!("{{prometheus: {{url: 'http://{}', poll_interval: 5s, timeout: 3s}}}}", prometheus.address);
+    let flyball = Flyball::start(&source, &policy);
+    let decided = || {
+        let rows = http::get_json(flyball.admin, "/api/v1/decisions/checkout")?;
+        let age = rows.get(0)?.get("inputs")?.get("age_seconds")?.as_f64()?;
+        Some((rows.get(0)?.get("decided_at")?.as_str()?.to_owned(), age))
+    };
+    wait_for("the lock", PATIENCE, || decided().filter(|(_, age)| *age < 0.5));
+    let mut ages = BTreeMap::new();
+    wait_for("six more decisions", PATIENCE, || {
+        ages.extend(decided());
+        (ages.len() > 6).then_some(())
+    });
+    // One scrape may come late; the delay is learnt from it.
+    let late = ages.values().filter(|age| **age >= 1.0).count();
+    if late > 1 {
+        return Err(format!("decided on old samples: {ages:?}, degraded: {:?}", flyball.degraded()).into());
+    }
     Ok(())
 }
 

@@ -11,15 +11,6 @@ use crate::sampling::traffic::Name;
 use crate::simulate::scenario::{LawKind, Scenario};
 use crate::time::Tick;
 
-/// What the stream tells of a service's share.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Share {
-    /// Root traces/s that the decision causes.
-    pub expected_traces_per_second: f64,
-    /// Root traces/s that the service may cause.
-    pub share_traces_per_second: f64,
-}
-
 /// The governor of one policy.
 #[derive(Debug)]
 pub struct Governed {
@@ -44,7 +35,7 @@ impl Governed {
         for service in &decision.services {
             let Some(index) = self.services.get(&service.service) else { continue };
             self.take_up_service(service, &mut told.probabilities[*index]);
-            told.shares[*index] = None;
+            told.shares[*index] = service.local;
         }
         told.budget = decision.inputs.budget_spans_per_second;
     }

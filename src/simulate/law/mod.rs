@@ -9,10 +9,11 @@ mod oracle;
 mod roots;
 
 use super::scenario::{LawKind, Scenario};
+use crate::sampling::local::LocalShare;
 use crate::sampling::traffic::Traffic;
 use crate::time::Tick;
 
-pub use governed::{Share, operation_name};
+pub use governed::operation_name;
 pub use roots::Roots;
 
 /// What a law may look at in one tick.
@@ -45,7 +46,7 @@ pub struct Told {
     /// Probabilities.
     pub probabilities: Vec<Vec<f64>>,
     /// What the stream tells of each service's share; `None` = no limit of its own.
-    pub shares: Vec<Option<Share>>,
+    pub shares: Vec<Option<LocalShare>>,
     /// Spans/s that the law allows; `None` while it has no such number.
     pub budget: Option<f64>,
 }

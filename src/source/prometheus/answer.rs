@@ -1,8 +1,9 @@
 //! The body of an instant query's answer, decoded where it lies.
 //!
 //! A series' labels stay the text that they came as: known series are told by that text, so that in the steady state
-//! no label is parsed and nothing is allocated for a row. Native histograms are seen and left out, one by one; warnings
-//! are kept, because a partial answer looks complete without them.
+//! no label is parsed and nothing is allocated for a row. The rows, which are nearly all of it, are read by hand in one
+//! pass; what stands around them by `serde_json`. Native histograms are seen and left out, one by one; warnings are kept,
+//! because a partial answer looks complete without them.
 //!
 //! Limits: two servers that order labels differently behind one address make two series of one.
 
@@ -10,17 +11,21 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::rows::{MatrixRow, Reader, VectorRow};
 use crate::source::error::QueryError;
 use crate::source::increase::Sample;
+use crate::source::keys::Keys;
 use crate::source::labels::Labels;
 
 /// An annotation of the server's own about a query begins like this; it does not say that the answer is partial.
 const ANNOTATION: &str = "PromQL ";
 /// Longest part of a foreign message that is kept.
 const MESSAGE_MAX_CHARS: usize = 300;
+/// The rows of a usual answer begin within so many bytes.
+const HEAD_MAX_BYTES: usize = 200;
 
 /// A whole answer.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub(super) struct Answer<'a> {
     pub(super) warnings: usize,
     /// Some store was not asked, or did not answer.
     pub(super) is_partial: bool,
+    /// Of the rows of a matrix.
+    points: Vec<Point>,
 }
 
 /// What a query evaluated to.
@@ -42,24 +49,6 @@ pub(super) enum QueryResult<'a> {
     Scalar(Point),
     /// Text.
     Text,
-}
-
-/// One value of one series. Without a value: a native histogram.
-#[derive(Debug, Deserialize)]
-pub(super) struct VectorRow<'a> {
-    #[serde(borrow)]
-    pub(super) metric: &'a RawValue,
-    pub(super) value: Option<Point>,
-}
-
-/// The samples of one series.
-#[derive(Debug, Deserialize)]
-pub(super) struct MatrixRow<'a> {
-    #[serde(borrow)]
-    pub(super) metric: &'a RawValue,
-    #[serde(borrow)]
-    values: Option<&'a RawValue>,
-    histograms: Option<IgnoredAny>,
 }
 
 /// A time in Unix seconds and a value; NaN where the text was no number.
@@ -79,7 +68,7 @@ struct Envelope<'a> {
     is_partial: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Data<'a> {
     #[serde(borrow, rename = "resultType")]
     result_type: Cow<'a, str>,
@@ -99,19 +88,13 @@ impl QueryResult<'_> {
     }
 }
 
-impl MatrixRow<'_> {
+impl Answer<'_> {
     /// Replaces `samples` by the row's, oldest first; returns how many of them cannot be a counter's.
-    pub(super) fn read_samples(&self, samples: &mut Vec<Sample>) -> Result<u64, QueryError> {
+    pub(super) fn read_samples(&self, row: &MatrixRow<'_>, samples: &mut Vec<Sample>) -> u64 {
+        let points = &self.points[row.points.clone()];
         samples.clear();
-        let mut rejected = u64::from(self.histograms.is_some());
-        let Some(values) = self.values else { return Ok(rejected) };
-        let mut deserializer = serde_json::Deserializer::from_str(values.get());
-        let sink = EachPoint(|point: Point| match point.sample() {
-            Some(sample) => samples.push(sample),
-            None => rejected += 1,
-        });
-        deserializer.deserialize_seq(sink).map_err(malformed)?;
-        Ok(rejected)
+        samples.extend(points.iter().filter_map(|point| point.sample()));
+        (points.len() - samples.len()) as u64 + u64::from(row.has_histograms)
     }
 }
 
@@ -127,33 +110,69 @@ impl Point {
     }
 }
 
-/// Decodes the body of a 200.
-pub(super) fn decode(body: &[u8]) -> Result<Answer<'_>, QueryError> {
+/// Decodes the body of a 200. Rows whose labels are among `keys` say where.
+pub(super) fn decode<'a>(body: &'a [u8], keys: Option<&Keys>) -> Result<Answer<'a>, QueryError> {
     let text = std::str::from_utf8(body).map_err(|e| malformed(de::Error::custom(e)))?;
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(malformed)?;
-    let data = match (&*envelope.status, envelope.data) {
-        ("success", Some(data)) => data,
-        _ => return Err(QueryError::Refused(shortened(envelope.error.as_deref().unwrap_or("without a reason")))),
-    };
-    let warnings = envelope.warnings.unwrap_or_default();
-    let is_partial = envelope.is_partial == Some(true) || warnings.iter().any(|w| !w.starts_with(ANNOTATION));
-    let result = decode_result(&data.result_type, data.result)?;
-    Ok(Answer { result, warnings: warnings.len(), is_partial })
+    if let Some(answer) = usual(text, keys) {
+        return Ok(answer);
+    }
+    let envelope: Envelope<'a> = serde_json::from_str(text).map_err(malformed)?;
+    let Data { result_type, result } = envelope.data()?;
+    let (result, points) = decode_result(&result_type, result.get(), keys)?;
+    Ok(envelope.answer(result, points))
 }
 
-fn decode_result<'a>(result_type: &str, result: &'a RawValue) -> Result<QueryResult<'a>, QueryError> {
-    let json = result.get();
-    match result_type {
-        "vector" => serde_json::from_str(json).map(QueryResult::Vector).map_err(malformed),
-        "matrix" => serde_json::from_str(json).map(QueryResult::Matrix).map_err(malformed),
-        "scalar" => serde_json::from_str(json).map(QueryResult::Scalar).map_err(malformed),
-        "string" => Ok(QueryResult::Text),
-        other => Err(malformed(de::Error::custom(format!("unknown resultType {:?}", shortened(other))))),
+/// An answer whose rows come last, behind their type, as servers write it; `None` where it is any other.
+fn usual<'a>(text: &'a str, keys: Option<&Keys>) -> Option<Answer<'a>> {
+    let start = text.bytes().take(HEAD_MAX_BYTES).position(|byte| byte == b'[')?;
+    let head = text[..start].strip_suffix("\"result\":")?;
+    let mut reader = Reader::new(text, start, keys);
+    let result = if head.contains("\"resultType\":\"vector\"") {
+        QueryResult::Vector(reader.vector().ok()?)
+    } else {
+        QueryResult::Matrix(reader.matrix().ok()?)
+    };
+    // What stands around the rows must be an answer of that type without them.
+    let around = format!("{head}\"result\":[]{}", reader.rest());
+    let envelope: Envelope<'_> = serde_json::from_str(&around).ok()?;
+    let data = envelope.data().ok()?;
+    let is_around = data.result_type == result.type_name() && data.result.get() == "[]";
+    is_around.then(|| envelope.answer(result, reader.into_points()))
+}
+
+impl<'a> Envelope<'a> {
+    fn data(&self) -> Result<Data<'a>, QueryError> {
+        match (&*self.status, &self.data) {
+            ("success", Some(data)) => Ok(data.clone()),
+            _ => Err(QueryError::Refused(shortened(self.error.as_deref().unwrap_or("without a reason")))),
+        }
+    }
+
+    fn answer<'r>(&self, result: QueryResult<'r>, points: Vec<Point>) -> Answer<'r> {
+        let warnings = self.warnings.as_deref().unwrap_or_default();
+        let is_partial = self.is_partial == Some(true) || warnings.iter().any(|w| !w.starts_with(ANNOTATION));
+        Answer { result, warnings: warnings.len(), is_partial, points }
     }
 }
 
+fn decode_result<'a>(
+    result_type: &str,
+    json: &'a str,
+    keys: Option<&Keys>,
+) -> Result<(QueryResult<'a>, Vec<Point>), QueryError> {
+    let mut reader = Reader::new(json, 0, keys);
+    let result = match result_type {
+        "vector" => reader.vector().map(QueryResult::Vector),
+        "matrix" => reader.matrix().map(QueryResult::Matrix),
+        "scalar" => serde_json::from_str(json).map(QueryResult::Scalar),
+        "string" => Ok(QueryResult::Text),
+        other => Err(de::Error::custom(format!("unknown resultType {:?}", shortened(other)))),
+    };
+    Ok((result.map_err(malformed)?, reader.into_points()))
+}
+
 /// The labels in a row's `metric`; `None` where it is no object of strings.
-pub(super) fn labels(metric: &RawValue) -> Option<Labels<'_>> {
+pub(super) fn labels(metric: &str) -> Option<Labels<'_>> {
     struct Pairs;
     impl<'de> Visitor<'de> for Pairs {
         type Value = Labels<'de>;
@@ -168,7 +187,7 @@ pub(super) fn labels(metric: &RawValue) -> Option<Labels<'_>> {
             Ok(Labels(pairs))
         }
     }
-    serde_json::Deserializer::from_str(metric.get()).deserialize_map(Pairs).ok()
+    serde_json::Deserializer::from_str(metric).deserialize_map(Pairs).ok()
 }
 
 /// The error in the body of an answer that was not a 200: Prometheus' own message, or the start of what came.
@@ -193,22 +212,6 @@ fn shortened(text: &str) -> String {
 /// A string that is borrowed unless it holds escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Hands each element of a list on without keeping the list.
-struct EachPoint<F>(F);
-
-impl<'de, F: FnMut(Point)> Visitor<'de> for EachPoint<F> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of [time, value]")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        while let Some(point) = list.next_element()? {
-            (self.0)(point);
-        }
-        Ok(())
-    }
-}
 
 /// A sample's value: a number in a string, as Prometheus writes it so that NaN and infinities survive.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -244,7 +247,7 @@ mod tests {
         for (name, result) in table {
             // `result` may come before `resultType`.
             let body = format!(r#"{{"data":{{"result":{result},"resultType":"{name}"}},"status":"success"}}"#);
-            assert_eq!(decode(body.as_bytes()).expect(name).result.type_name(), name);
+            assert_eq!(decode(body.as_bytes(), None).expect(name).result.type_name(), name);
         }
     }
 
@@ -255,7 +258,7 @@ mod tests {
                {"metric":{},"value":[1,"x"]},{"metric":{},"histogram":[1,{"count":"3","buckets":[[0,"1","2","3"]]}]},
                {"metric":{},"value":[1e300,"1"]},{"metric":{},"value":[1.25,"7.5"]}]"#,
         );
-        let answer = decode(body.as_bytes()).expect("decodes");
+        let answer = decode(body.as_bytes(), None).expect("decodes");
         let QueryResult::Vector(rows) = answer.result else { panic!("no vector") };
         let samples: Vec<_> = rows.iter().map(|r| r.value.and_then(Point::sample)).collect();
         assert_eq!(samples[..6], [None; 6]);
@@ -266,10 +269,10 @@ mod tests {
     fn a_series_keeps_its_good_samples_and_counts_the_rest() {
         let body = r#"{"status":"success","data":{"resultType":"matrix","result":
             [{"metric":{"a":"é\"\u0041"},"values":[[1,"1"],[2,"NaN"],[3.001,"4"]],"histograms":[[4,{"count":"1"}]]}]}}"#;
-        let answer = decode(body.as_bytes()).expect("decodes");
-        let QueryResult::Matrix(rows) = answer.result else { panic!("no matrix") };
+        let answer = decode(body.as_bytes(), None).expect("decodes");
+        let QueryResult::Matrix(rows) = &answer.result else { panic!("no matrix") };
         let mut samples = vec![Sample { at_ms: 0, value: 0.0 }];
-        assert_eq!(rows[0].read_samples(&mut samples).expect("a list"), 2);
+        assert_eq!(answer.read_samples(&rows[0], &mut samples), 2);
         assert_eq!(samples, [Sample { at_ms: 1000, value: 1.0 }, Sample { at_ms: 3001, value: 4.0 }]);
         assert_eq!(labels(rows[0].metric).expect("labels").get("a"), "é\"A");
     }
@@ -285,7 +288,7 @@ mod tests {
         ];
         for (extra, expected) in table {
             let body = vector("[]").replacen('{', &format!("{{{extra},"), 1);
-            let answer = decode(body.as_bytes()).expect(extra);
+            let answer = decode(body.as_bytes(), None).expect(extra);
             assert_eq!((answer.warnings, answer.is_partial), expected, "{extra}");
         }
     }
@@ -305,7 +308,7 @@ mod tests {
             ),
         ];
         for (body, kind) in table {
-            assert_eq!(decode(body).map(|_| ()).map_err(|e| e.kind()), Err(kind));
+            assert_eq!(decode(body, None).map(|_| ()).map_err(|e| e.kind()), Err(kind));
         }
     }
 

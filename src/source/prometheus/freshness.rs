@@ -5,7 +5,8 @@
 //! left in its window. Nothing, beside rates, therefore means old, and the age goes on from where it was.
 //!
 //! The scrape interval is learnt from the resets of the age: with one target each reset is one interval, with many the
-//! longest of the last few is the longest pause that is usual.
+//! longest of the last few is the longest pause that is usual. What the polls lock to is the shortest: a poll that came a
+//! moment too early sees two scrapes as one, and a lock to every second scrape would never see the others.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,10 +37,21 @@ impl Freshness {
         self.newest_ms.map_or(window, |newest_ms| timeline.age(newest_ms))
     }
 
+    /// When the newest sample was taken; `None` before the first answer.
+    pub(super) fn newest_ms(&self) -> Option<i64> {
+        self.newest_ms
+    }
+
     /// The time between two samples; `None` until the age was reset once.
     pub(super) fn interval(&self) -> Option<Duration> {
         let longest = self.pauses_ms.iter().max()?;
         Some(Duration::from_millis(longest.unsigned_abs()))
+    }
+
+    /// The shortest of the last pauses: what to lock to.
+    pub(super) fn shortest(&self) -> Option<Duration> {
+        let shortest = self.pauses_ms.iter().min()?;
+        Some(Duration::from_millis(shortest.unsigned_abs()))
     }
 
     /// What `window` before the newest sample the rates look at. They move without a new sample too, towards zero.
@@ -91,7 +103,8 @@ mod tests {
             let age = Duration::from_secs(now % 30) + jitter;
             freshness.age(Some(age), Duration::from_secs(60), &SourceClock::default().at(tick));
         }
-        let interval = freshness.interval().expect("learnt");
-        assert!(interval.abs_diff(Duration::from_secs(30)) < Duration::from_millis(200), "{interval:?}");
+        for interval in [freshness.interval(), freshness.shortest()].map(|interval| interval.expect("learnt")) {
+            assert!(interval.abs_diff(Duration::from_secs(30)) < Duration::from_millis(200), "{interval:?}");
+        }
     }
 }

@@ -11,7 +11,9 @@ mod client;
 mod freshness;
 mod policy;
 mod rates;
+mod replay;
 mod report;
+mod rows;
 mod signal;
 
 use std::collections::HashMap;
@@ -22,10 +24,12 @@ use futures_util::future::join_all;
 
 use self::client::Client;
 use self::policy::PolicyState;
+pub use self::replay::{Replay, ReplayedPoll};
 use super::error::{QueryError, SourceError};
 use super::report::OnlineReport;
+use super::rhythm::{Rhythm, Votes};
 use super::signals::Signals;
-use super::timeline::SourceClock;
+use super::timeline::{SourceClock, Timeline};
 use super::{Polled, keep_policies};
 use crate::config::PrometheusConfig;
 use crate::sampling::traffic::Name;
@@ -44,6 +48,9 @@ pub struct PrometheusSource {
     metrics: Metrics,
     server_clock: SourceClock,
     policies: HashMap<Name, PolicyState>,
+    rhythm: Option<Rhythm>,
+    /// The sample that the last rhythm locked to, on the server's clock.
+    locked_ms: Option<i64>,
 }
 
 impl PrometheusSource {
@@ -57,12 +64,19 @@ impl PrometheusSource {
             metrics,
             server_clock: SourceClock::default(),
             policies: HashMap::new(),
+            rhythm: None,
+            locked_ms: None,
         })
     }
 
     /// Time between two polls.
     pub fn interval(&self) -> Duration {
         self.poll_interval
+    }
+
+    /// When the scrapes behind the last poll happened.
+    pub fn rhythm(&self) -> Option<Rhythm> {
+        self.rhythm
     }
 
     /// One poll of all policies, in their order. Takes no longer than the timeout.
@@ -79,14 +93,26 @@ impl PrometheusSource {
         if let Some((at, server_ms)) = server_time {
             self.server_clock.tie(at, server_ms);
         }
-        let timeline = self.server_clock.at(clock.now());
+        let now = clock.now();
+        let timeline = self.server_clock.at(now);
+        let mut votes = Votes::default();
         let mut polled = Vec::with_capacity(fetched.len());
         for (name, fetched) in fetched {
             let Some(state) = self.policies.get_mut(name) else { continue };
             let result = fetched.and_then(|fetched| state.take_in(&fetched, &timeline, &self.metrics));
+            if result.is_ok() {
+                state.vote(&mut votes);
+            }
             polled.push(Polled { policy: Name::clone(name), result });
         }
+        self.rhythm = self.hear(votes, &timeline, now.mono);
         polled
+    }
+
+    fn hear(&mut self, votes: Votes, timeline: &Timeline, now: MonoTime) -> Option<Rhythm> {
+        let (newest_ms, interval) = votes.elect()?;
+        let is_new = self.locked_ms.replace(newest_ms) != Some(newest_ms);
+        Some(Rhythm { newest: now.minus(timeline.age(newest_ms)), interval, is_new })
     }
 
     /// Asks each query of `signals` once, for `check --online`. Keeps no state.

@@ -11,10 +11,12 @@ use crate::sampling::traffic::Traffic;
 use crate::source::error::QueryError;
 use crate::source::labels::Grouping;
 use crate::source::reading::Readings;
+use crate::source::rhythm::Votes;
 use crate::source::signals::Signals;
 use crate::source::targets::Targets;
 use crate::source::timeline::Timeline;
 use crate::telemetry::metrics::Metrics;
+use crate::time::MonoTime;
 
 /// The longest silence of a target that is bridged while no scrape interval is known.
 const GAP_MAX_MS: i64 = 150_000;
@@ -55,8 +57,16 @@ impl PolicyState {
         &self.signals
     }
 
+    /// After the answers are taken in: when its samples were scraped.
+    pub(super) fn vote(&self, votes: &mut Votes) {
+        for signal in [&self.demand, &self.received, &self.dropped] {
+            signal.vote(votes);
+        }
+        votes.cast(self.freshness.shortest(), self.freshness.newest_ms().into_iter());
+    }
+
     /// Asks all of its queries at once.
-    pub(super) async fn fetch(&self, client: &Client, now: crate::time::MonoTime) -> Result<Answers, QueryError> {
+    pub(super) async fn fetch(&self, client: &Client, now: MonoTime) -> Result<Answers, QueryError> {
         let freshness = async {
             match &self.signals.freshness {
                 Some(promql) => client.query(promql).await.map(Some),
@@ -70,6 +80,16 @@ impl PolicyState {
             freshness,
         )?;
         Ok(Answers { demand, received, dropped, freshness })
+    }
+
+    /// Ready answers of demand, received and dropped, as if they had been asked for at `at`.
+    pub(super) fn replayed(&self, at: MonoTime, demand: &Bytes, received: &Bytes, dropped: &Bytes) -> Answers {
+        Answers {
+            demand: self.demand.replayed(at, demand),
+            received: self.received.replayed(at, received),
+            dropped: self.dropped.replayed(at, dropped),
+            freshness: None,
+        }
     }
 
     /// Takes the answers in. Births are judged when all signals have shown their targets.

@@ -3,12 +3,13 @@
 //! A rate over a window W of a series younger than W is too low, and climbs: such a row is warming until it has been
 //! there for W. Rows present at the very first poll are taken for grown, since nothing tells.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::answer::{Point, QueryResult, VectorRow, labels};
+use super::answer::{Point, QueryResult, labels};
+use super::rows::VectorRow;
 use crate::source::error::QueryError;
 use crate::source::groups::{GroupIndex, Groups};
+use crate::source::keys::{KeyIndex, Keys};
 use crate::source::labels::Grouping;
 use crate::source::reading::Reading;
 use crate::source::tracker::Row;
@@ -23,7 +24,9 @@ const ROWS_MAX: usize = 400_000;
 pub(super) struct Rates {
     grouping: Grouping,
     window_ms: i64,
-    known: HashMap<Box<str>, Known>,
+    keys: Keys,
+    /// One a key.
+    known: Vec<Known>,
     groups: Groups,
     has_polled: bool,
 }
@@ -38,14 +41,22 @@ struct Known {
 impl Rates {
     pub(super) fn new(grouping: Grouping, window: Duration) -> Self {
         let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Self { grouping, window_ms, known: HashMap::new(), groups: Groups::default(), has_polled: false }
+        let (keys, known, groups) = (Keys::default(), Vec::new(), Groups::default());
+        Self { grouping, window_ms, keys, known, groups, has_polled: false }
+    }
+
+    /// What its rows are told by, without those that are away for too long at `now_ms`.
+    pub(super) fn keys(&mut self, now_ms: i64) -> &Keys {
+        self.forget(now_ms);
+        &self.keys
     }
 
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
     }
 
-    /// One poll's result, evaluated at `now_ms` of the server's clock; also how many of its values were rejected.
+    /// One poll's result, evaluated at `now_ms` of the server's clock; also how many of its values were rejected. Rows
+    /// that were recognised while it was decoded were so by [`Self::keys`] as it is now.
     pub(super) fn read(&mut self, result: &QueryResult<'_>, now_ms: i64) -> Result<(Reading, u64), QueryError> {
         let (sums, rejected) = match (result, &self.grouping) {
             (QueryResult::Vector(rows), _) => self.sum(rows, now_ms)?,
@@ -65,10 +76,9 @@ impl Rates {
         if rows.len() > ROWS_MAX {
             return Err(QueryError::too_large(ROWS_MAX, "rows", "sum by fewer labels"));
         }
-        self.forget(now_ms);
-        let (mut sums, mut rejected) = (vec![None; self.groups.len()], 0);
+        let (mut sums, mut rejected, mut before) = (vec![None; self.groups.len()], 0, None);
         for row in rows {
-            match row.value.and_then(Point::sample).zip(self.meet(row, now_ms)) {
+            match row.value.and_then(Point::sample).zip(self.meet(row, &mut before, now_ms)) {
                 Some((sample, (group, is_warming))) => {
                     sums.resize(self.groups.len(), None);
                     let sum = sums[group].get_or_insert(Row { group, per_second: 0.0, is_warming, is_stale: false });
@@ -83,15 +93,19 @@ impl Rates {
     }
 
     /// The row's group and whether it is warming; `None` where it names nothing, or stands there twice.
-    fn meet(&mut self, row: &VectorRow<'_>, now_ms: i64) -> Option<(GroupIndex, bool)> {
-        let Some(known) = self.known.get_mut(row.metric.get()) else {
+    fn meet(&mut self, row: &VectorRow<'_>, before: &mut Option<KeyIndex>, now_ms: i64) -> Option<(GroupIndex, bool)> {
+        let Some(key) = row.known.or_else(|| self.keys.find(row.metric, *before)) else {
             let labels = labels(row.metric)?;
             let names = self.grouping.names(&labels);
             let group = names.map(|(service, operation)| self.groups.index_of(service, operation));
             let first_ms = if self.has_polled { now_ms } else { i64::MIN };
-            self.known.insert(row.metric.get().into(), Known { group, first_ms, last_ms: now_ms });
+            let key = self.keys.insert(row.metric);
+            self.keys.follow(before.replace(key), key);
+            self.known.push(Known { group, first_ms, last_ms: now_ms });
             return group.map(|group| (group, self.has_polled && self.window_ms > 0));
         };
+        self.keys.follow(before.replace(key), key);
+        let known = &mut self.known[key];
         let is_repeated = std::mem::replace(&mut known.last_ms, now_ms) == now_ms;
         let is_warming = now_ms.saturating_sub(known.first_ms) < self.window_ms;
         known.group.filter(|_| !is_repeated).map(|group| (group, is_warming))
@@ -105,15 +119,16 @@ impl Rates {
     }
 
     fn forget(&mut self, now_ms: i64) {
-        let before = self.known.len();
-        self.known.retain(|_, known| now_ms.saturating_sub(known.last_ms) <= FORGET_AFTER_MS);
-        if self.known.len() == before {
+        let is_kept = |known: &Known| now_ms.saturating_sub(known.last_ms) <= FORGET_AFTER_MS;
+        if self.known.iter().all(is_kept) {
             return;
         }
+        self.keys.retain(|key| is_kept(&self.known[key]));
+        self.known.retain(is_kept);
         let mut is_used = vec![false; self.groups.len()];
-        self.known.values().filter_map(|k| k.group).for_each(|group| is_used[group] = true);
+        self.known.iter().filter_map(|k| k.group).for_each(|group| is_used[group] = true);
         let moved = self.groups.retain(&is_used);
-        for group in self.known.values_mut().filter_map(|k| k.group.as_mut()) {
+        for group in self.known.iter_mut().filter_map(|k| k.group.as_mut()) {
             *group = moved[*group];
         }
     }
@@ -142,7 +157,9 @@ mod tests {
 
     fn read(rates: &mut Rates, now_s: i64, result_type: &str, result: &str) -> Result<(Reading, u64), QueryError> {
         let body = format!(r#"{{"status":"success","data":{{"resultType":"{result_type}","result":{result}}}}}"#);
-        rates.read(&decode(body.as_bytes()).expect("decodes").result, now_s * 1000)
+        let keys = rates.keys(now_s * 1000);
+        let answer = decode(body.as_bytes(), Some(keys)).expect("decodes");
+        rates.read(&answer.result, now_s * 1000)
     }
 
     fn row(service: &str, value: &str) -> String {

@@ -65,11 +65,11 @@ async fn ask_opaque(client: &Client, signal: &'static str, promql: &str) -> Onli
 
 async fn answered(client: &Client, promql: &str) -> Result<OnlineResult, QueryError> {
     let body = client.query(promql).await?;
-    let answer = decode(&body)?;
+    let answer = decode(&body, None)?;
     let (series, sample) = match &answer.result {
         QueryResult::Vector(rows) => {
             let text = |metric: &str, value: f64| format!("{metric} {value}");
-            let sample = rows.first().map(|row| text(row.metric.get(), row.value.map_or(f64::NAN, |p| p.1)));
+            let sample = rows.first().map(|row| text(row.metric, row.value.map_or(f64::NAN, |p| p.1)));
             (rows.len(), sample)
         }
         QueryResult::Scalar(point) => (1, Some(point.1.to_string())),

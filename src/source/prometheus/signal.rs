@@ -17,6 +17,7 @@ use crate::source::groups::Groups;
 use crate::source::increase::Sample;
 use crate::source::labels::Grouping;
 use crate::source::reading::Reading;
+use crate::source::rhythm::Votes;
 use crate::source::signals::{Counter, Query, promql_duration};
 use crate::source::targets::Targets;
 use crate::source::timeline::Timeline;
@@ -102,6 +103,20 @@ impl Signal {
         }
     }
 
+    /// A ready answer, as if it had been asked for at `at`: raw where the query is a counter.
+    pub(super) fn replayed(&self, at: MonoTime, body: &Bytes) -> Fetched {
+        let is_raw = matches!(self.query, Query::Counter(_));
+        Fetched { at, body: body.clone(), freshness: None, was_counted: false, is_raw }
+    }
+
+    /// When the newest samples were scraped, as far as is known.
+    pub(super) fn vote(&self, votes: &mut Votes) {
+        match &self.reading {
+            By::Raw(tracker) => votes.cast(tracker.interval(), tracker.newest_ms()),
+            By::Server(_) => votes.cast(self.freshness.shortest(), self.freshness.newest_ms().into_iter()),
+        }
+    }
+
     /// Asks the server.
     pub(super) async fn fetch(&self, client: &Client, now: MonoTime) -> Result<Fetched, QueryError> {
         let counter = match &self.query {
@@ -159,7 +174,12 @@ impl Signal {
         timeline: &Timeline,
         metrics: &Metrics,
     ) -> Result<Observed, QueryError> {
-        let answer = decode(&fetched.body)?;
+        let keys = match &mut self.reading {
+            By::Raw(tracker) if fetched.is_raw => Some(tracker.keys()),
+            By::Server(rates) if !fetched.is_raw => Some(rates.keys(timeline.source_now_ms)),
+            _ => None,
+        };
+        let answer = decode(&fetched.body, keys)?;
         metrics.source_warnings.inc_by(u64::from(answer.warnings > 0));
         self.switch(fetched);
         let is_partial = answer.is_partial;
@@ -236,11 +256,10 @@ fn observe_raw(tracker: &mut Tracker, answer: &Answer<'_>, targets: &mut Targets
     let QueryResult::Matrix(rows) = &answer.result else { return Err(wrong_type(&answer.result, "a matrix")) };
     let (mut samples, mut rejected, mut usable) = (Vec::<Sample>::new(), 0, 0usize);
     for row in rows {
-        let bad = row.read_samples(&mut samples)?;
+        let bad = answer.read_samples(row, &mut samples);
+        let observation = Observation { key: row.metric, known: row.known, samples: &samples, target: None };
         let unnamed = tracker
-            .observe(Observation { key: row.metric.get(), samples: &samples, target: None }, targets, || {
-                labels(row.metric)
-            })
+            .observe(observation, targets, || labels(row.metric))
             .map_err(|_| QueryError::too_large(rows.len(), "series", "the rate is left to the server from now on"))?;
         usable += usize::from(unnamed == 0 && !samples.is_empty());
         rejected += bad + unnamed;
@@ -265,7 +284,7 @@ pub(super) fn age(body: &[u8], metrics: &Metrics) -> Result<Option<Duration>, Qu
 
 /// The smallest number of a vector or a scalar.
 pub(super) fn smallest(body: &[u8]) -> Result<Option<f64>, QueryError> {
-    let answer = decode(body)?;
+    let answer = decode(body, None)?;
     let numbers: Vec<f64> = match &answer.result {
         QueryResult::Vector(rows) => rows.iter().filter_map(|row| row.value.map(|point| point.1)).collect(),
         QueryResult::Scalar(point) => vec![point.1],

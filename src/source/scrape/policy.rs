@@ -133,7 +133,7 @@ impl Counter {
             return 0;
         }
         let Some(sample) = Sample::new(line.at_ms.unwrap_or(at_ms), line.value) else { return 1 };
-        let observation = Observation { key: &self.key, samples: &[sample], target: target.id(targets) };
+        let observation = Observation { key: &self.key, known: None, samples: &[sample], target: target.id(targets) };
         let observed = self.tracker.observe(observation, targets, || Some(labels_of(&line, &target.instance)));
         self.is_full |= observed.is_err();
         observed.unwrap_or(1)
