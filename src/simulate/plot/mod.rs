@@ -57,10 +57,10 @@ pub fn svg(scenario: &Scenario, seed: u64, run: &Run) -> String {
     let top = Panel { left: LEFT, right: RIGHT, top: 96.0, bottom: 400.0, duration, max: spans_max(&run.seconds) };
     let below = Panel { top: 450.0, bottom: HEIGHT - 44.0, max: SHARE_MAX, ..top };
     let mut out = String::new();
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\
-         <style>{STYLE}</style><rect width=\"{WIDTH}\" height=\"{HEIGHT}\" style=\"fill:var(--bg)\"/>\n"
+         <style>{STYLE}</style><rect width=\"{WIDTH}\" height=\"{HEIGHT}\" style=\"fill:var(--bg)\"/>"
     );
     head(&mut out, scenario, seed, run);
     for (panel, legend) in [(&top, &LEGEND_ABOVE[..]), (&below, &LEGEND_BELOW[..])] {
