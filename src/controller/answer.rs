@@ -55,7 +55,7 @@ impl Strategy {
     pub fn into_answer(self, generation: u64) -> Answer {
         let json = json(&self);
         let grpc_frame = wire::framed(&self);
-        let stream_tail = Bytes::from(pushed(&self).encode_to_vec());
+        let stream_tail = wire::pushed(&push_head(&self), &self);
         Answer { generation, strategy: self, json, grpc_frame, stream_tail }
     }
 }
@@ -67,13 +67,12 @@ fn json(strategy: &Strategy) -> Bytes {
     Bytes::from(json.into_boxed_slice())
 }
 
-fn pushed(strategy: &Strategy) -> flyball_v1::Strategy {
-    let operation =
-        |(name, p): &(Name, Probability)| flyball_v1::Operation { name: name.to_string(), probability: p.get() };
+/// The push stream's message, without operations.
+fn push_head(strategy: &Strategy) -> flyball_v1::Strategy {
     flyball_v1::Strategy {
         generation: 0, // proto3 leaves a zero out
         probability: strategy.probability.get(),
-        operations: strategy.operations.iter().map(operation).collect(),
+        operations: Vec::new(),
     }
 }
 
