@@ -103,7 +103,12 @@ fn policy() -> LoadedPolicy {
     let counter =
         || Query::Counter(Counter { metric: "m".into(), matchers: Vec::new(), by: Vec::new(), window: Duration::ZERO });
     let signals = Signals {
-        demand: DemandSignal { query: counter(), service_label: "service".into(), operation_label: None },
+        demand: DemandSignal {
+            query: counter(),
+            service_label: "service".into(),
+            operation_label: None,
+            is_adjusted: false,
+        },
         received: counter(),
         dropped: counter(),
         freshness: None,

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!  prometheus ─┐                                    ┌─▶ serve/jaeger   HTTP :5778, gRPC :5779 :14250
-//!  scrape ─────┴─ Traffic ─▶ controller ─ Snapshot ─┼─▶ serve/stream   push to SDKs
-//!                              │    ▲               └─▶ admin          metrics, API, dashboard
+//!  scrape ─────┼─ Traffic ─▶ controller ─ Snapshot ─┼─▶ serve/stream   push to SDKs
+//!  otlp ───────┘               │    ▲               └─▶ admin          metrics, API, dashboard
 //!                              ▼    │
 //!                            sampling (pure)
 //! ```
@@ -25,6 +25,7 @@ pub mod policy;
 pub mod proto;
 pub mod sampling;
 pub mod serve;
+pub mod socket;
 pub mod source;
 pub mod telemetry;
 pub mod time;

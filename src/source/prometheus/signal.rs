@@ -65,7 +65,9 @@ impl Signal {
     pub(super) fn new(query: &Query, grouping: Grouping, raw_series_max: usize) -> Self {
         let window = query.window();
         let reading = match query {
-            Query::Counter(_) => By::Raw(Tracker::new(grouping.clone(), window, None, raw_series_max)),
+            Query::Counter(_) | Query::Pushed(_) => {
+                By::Raw(Tracker::new(grouping.clone(), window, None, raw_series_max))
+            }
             Query::Opaque { .. } => By::Server(Rates::new(grouping.clone(), window)),
         };
         let first_range = window.clamp(FIRST_RANGE.0, FIRST_RANGE.1);
@@ -79,11 +81,6 @@ impl Signal {
             first_range,
             freshness: Freshness::default(),
         }
-    }
-
-    /// How far back the server's rates look.
-    pub(super) fn window(&self) -> Duration {
-        self.query.window()
     }
 
     /// The groups that the last reading's rows point to.
@@ -109,7 +106,7 @@ impl Signal {
                 let body = client.query(promql).await?;
                 return Ok(Fetched { at: now, body, freshness: None, was_counted: false, is_raw: false });
             }
-            Query::Counter(counter) => counter,
+            Query::Counter(counter) | Query::Pushed(counter) => counter,
         };
         let is_due = self.counted_at.is_none_or(|at| now.since(at) > RECOUNT_AFTER);
         let is_raw = if is_due {
@@ -238,9 +235,11 @@ fn observe_raw(tracker: &mut Tracker, answer: &Answer<'_>, targets: &mut Targets
     for row in rows {
         let bad = row.read_samples(&mut samples)?;
         let unnamed = tracker
-            .observe(Observation { key: row.metric.get(), samples: &samples, target: None }, targets, || {
-                labels(row.metric)
-            })
+            .observe(
+                Observation { key: row.metric.get(), samples: &samples, target: None, starts_anew: false },
+                targets,
+                || labels(row.metric),
+            )
             .map_err(|_| QueryError::too_large(rows.len(), "series", "the rate is left to the server from now on"))?;
         usable += usize::from(unnamed == 0 && !samples.is_empty());
         rejected += bad + unnamed;

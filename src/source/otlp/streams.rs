@@ -1,0 +1,524 @@
+//! The points of one signal, stream by stream, as the samples of counters that only rise: what the tracker reads.
+//!
+//! A stream is one series of one writer. Writers are told apart by their start, because processes without a
+//! `service.instance.id` push the same series under the same name: by the start alone their counts can be kept apart. A
+//! start that is not before the end of another stream of the series is a restart instead, and ends that one.
+//!
+//! - **cumulative**: counted since its start. A value that falls is a reset (the tracker's business). At first sight what
+//!   came before is unknown, unless the start is recent, or the writer was heard at least twice without this series, which
+//!   then rose from zero since.
+//! - **delta**: each point counts its own interval, and the sum of all is kept. One that begins before the last one's
+//!   end overlaps, and would count twice: it is refused. A gap is not joined. SDKs leave out series in which nothing
+//!   happened: while others of its process come, a missing series stands at zero.
+//!
+//! Limits: two writers that push one series as delta without a `service.instance.id` overlap, and one of them is refused.
+
+use std::collections::HashMap;
+
+use super::peers::Offset;
+use super::writers::{Export, Writers};
+use crate::source::increase::Sample;
+use crate::source::labels::Labels;
+use crate::source::targets::Targets;
+use crate::source::tracker::{Observation, Tracker};
+
+/// A stream of which nothing was heard for this long is forgotten: as long as the tracker remembers.
+const FORGET_AFTER_MS: i64 = 300_000;
+/// A silence longer than this many of a stream's intervals, in halves, is not joined.
+const GAP_MAX_HALF_INTERVALS: i64 = 5;
+/// The longest silence that is joined while no interval is known, and the oldest start that is still new: two and a half
+/// times the 60 s at which SDKs export unless told otherwise.
+const GAP_MAX_MS: i64 = 150_000;
+/// Nanoseconds by which SDKs may disagree with themselves about when one interval ended and the next began.
+const TOUCH_NS: u64 = 1_000_000;
+
+/// The streams of one signal, at most as many as its tracker holds series.
+#[derive(Debug)]
+pub(super) struct Streams {
+    by_series: HashMap<u64, Vec<Stream>>,
+    count: usize,
+    count_max: usize,
+    made: u64,
+    writers: Writers,
+}
+
+/// One point on its way in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Tells the series from all others, its process included.
+    pub(super) series: u64,
+    pub(super) resource: u64,
+    pub(super) offset: Offset,
+    pub(super) received_ms: i64,
+    pub(super) is_delta: bool,
+    /// 0: not told.
+    pub(super) start_ns: u64,
+    pub(super) at_ns: u64,
+    pub(super) value: f64,
+}
+
+/// Why a point of a known series is left out. Each is a metric's label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rejection {
+    /// Not newer than what is known of its stream.
+    OutOfOrder,
+    /// A delta that begins before the last one ended.
+    Overlap,
+    /// No room for one more stream.
+    TooMany,
+}
+
+/// What a series' attributes say, by the labels that the policy uses.
+pub(super) type OwnLabels = Vec<(String, String)>;
+
+#[derive(Debug)]
+struct Stream {
+    key: Box<str>,
+    labels: OwnLabels,
+    resource: u64,
+    is_delta: bool,
+    /// Of a cumulative stream; 0 for delta, whose starts move on.
+    start_ns: u64,
+    last_ns: u64,
+    /// As told, or the sum of all deltas.
+    value: f64,
+    offset: Offset,
+    spacing_ms: Option<i64>,
+    heard_ms: i64,
+    has_ended: bool,
+    /// New since the last poll.
+    samples: Vec<Sample>,
+    starts_anew: bool,
+}
+
+impl Rejection {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfOrder => "out_of_order",
+            Self::Overlap => "overlap",
+            Self::TooMany => "too_many_series",
+        }
+    }
+}
+
+impl Streams {
+    pub(super) fn new(count_max: usize) -> Self {
+        Self { by_series: HashMap::new(), count: 0, count_max, made: 0, writers: Writers::default() }
+    }
+
+    /// Takes a point in. The `labels` of a new stream are asked for; `None`: the policy does not mean this series.
+    pub(super) fn take(
+        &mut self,
+        arrival: Arrival,
+        labels: impl FnOnce() -> Option<OwnLabels>,
+    ) -> Result<(), Rejection> {
+        let export = self.writers.hear(&arrival);
+        let writer_ns = if arrival.is_delta { 0 } else { arrival.start_ns };
+        let siblings = self.by_series.get_mut(&arrival.series);
+        let known =
+            siblings.and_then(|all| all.iter_mut().find(|s| s.start_ns == writer_ns && s.is_delta == arrival.is_delta));
+        if let Some(stream) = known {
+            return if arrival.is_delta { stream.add(&arrival) } else { stream.follow(&arrival) };
+        }
+        let Some(labels) = labels() else { return Ok(()) };
+        if self.count >= self.count_max {
+            return Err(Rejection::TooMany);
+        }
+        self.made += 1;
+        let stream = Stream::begin(format!("{:x}", self.made).into(), labels, &arrival, export);
+        let siblings = self.by_series.entry(arrival.series).or_default();
+        // What ended before this writer began was the same one, before it was restarted.
+        for sibling in siblings.iter_mut().filter(|s| s.last_ns <= arrival.start_ns || s.is_delta != arrival.is_delta) {
+            sibling.has_ended = true;
+        }
+        siblings.push(stream);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// All points of a poll are in: tells the tracker. Returns how many values it rejected; `Err` where it is full.
+    pub(super) fn settle(&mut self, now_ms: i64, tracker: &mut Tracker, targets: &mut Targets) -> Result<u64, ()> {
+        let (mut rejected, mut is_full) = (0, false);
+        self.writers.settle(now_ms);
+        let is_forgotten = |s: &Stream| now_ms.saturating_sub(s.heard_ms) > FORGET_AFTER_MS.max(s.gap_max_ms());
+        for stream in self.by_series.values_mut().flatten() {
+            if stream.is_delta {
+                stream.idle_until(self.writers.settled_ns(stream.resource));
+            }
+            if stream.has_ended || is_forgotten(stream) {
+                tracker.end(&stream.key);
+                stream.samples.clear();
+            }
+            if !stream.samples.is_empty() {
+                let told = stream.tell(tracker, targets);
+                is_full |= told.is_none();
+                rejected += told.unwrap_or(1);
+            }
+        }
+        self.by_series.retain(|_, streams| {
+            streams.retain(|stream| !is_forgotten(stream));
+            !streams.is_empty()
+        });
+        self.count = self.by_series.values().map(Vec::len).sum();
+        if is_full { Err(()) } else { Ok(rejected) }
+    }
+}
+
+impl Stream {
+    fn begin(key: Box<str>, labels: OwnLabels, arrival: &Arrival, export: Export) -> Self {
+        let Arrival { resource, offset, received_ms, is_delta, start_ns, at_ns, value, .. } = *arrival;
+        let at_ms = offset.place(at_ns);
+        let is_recent = |from_ns: u64| (1..=GAP_MAX_MS).contains(&at_ms.saturating_sub(offset.place(from_ns)));
+        let told = (start_ns > 0 && (is_delta || is_recent(start_ns))).then_some(start_ns);
+        let from_ns = told.or_else(|| export.before_birth_ns.filter(|from_ns| !is_delta && is_recent(*from_ns)));
+        let mut stream = Self {
+            key,
+            labels,
+            resource,
+            is_delta,
+            start_ns: if is_delta { 0 } else { start_ns },
+            last_ns: at_ns,
+            value,
+            offset,
+            spacing_ms: from_ns.filter(|_| is_delta).map(|from_ns| at_ms.saturating_sub(offset.place(from_ns))),
+            heard_ms: received_ms,
+            has_ended: false,
+            samples: Vec::new(),
+            starts_anew: true,
+        };
+        stream.samples.extend(from_ns.and_then(|from_ns| Sample::new(offset.place(from_ns), 0.0)));
+        stream.push(at_ns, value);
+        stream
+    }
+
+    /// One more point of a cumulative stream.
+    fn follow(&mut self, arrival: &Arrival) -> Result<(), Rejection> {
+        if arrival.at_ns <= self.last_ns {
+            return Err(Rejection::OutOfOrder);
+        }
+        self.hear(arrival);
+        let gap_ms = self.offset.place(arrival.at_ns).saturating_sub(self.offset.place(self.last_ns));
+        if gap_ms > self.gap_max_ms() {
+            self.begin_anew();
+        } else if self.samples.is_empty() {
+            self.push(self.last_ns, self.value);
+        }
+        // Kept where it was not joined too: an interval that was changed is known the second time.
+        self.spacing_ms = Some(gap_ms);
+        (self.last_ns, self.value) = (arrival.at_ns, arrival.value);
+        self.push(arrival.at_ns, arrival.value);
+        Ok(())
+    }
+
+    /// One more point of a delta stream.
+    fn add(&mut self, arrival: &Arrival) -> Result<(), Rejection> {
+        if arrival.at_ns <= self.last_ns {
+            return Err(Rejection::OutOfOrder);
+        }
+        let start_ns = if arrival.start_ns == 0 { self.last_ns } else { arrival.start_ns };
+        if start_ns.saturating_add(TOUCH_NS) < self.last_ns {
+            return Err(Rejection::Overlap);
+        }
+        self.hear(arrival);
+        let is_gap = start_ns > self.last_ns.saturating_add(TOUCH_NS);
+        if is_gap {
+            self.begin_anew();
+            self.push(start_ns, self.value);
+        } else if self.samples.is_empty() {
+            self.push(self.last_ns, self.value);
+        }
+        let from_ns = if is_gap { start_ns } else { self.last_ns };
+        self.spacing_ms = Some(self.offset.place(arrival.at_ns).saturating_sub(self.offset.place(from_ns)));
+        self.last_ns = arrival.at_ns;
+        self.value += arrival.value;
+        self.push(arrival.at_ns, self.value);
+        Ok(())
+    }
+
+    /// Nothing happened in a delta stream up to `settled_ns`, when others of its process were complete without it.
+    fn idle_until(&mut self, settled_ns: Option<u64>) {
+        let Some((settled_ns, spacing_ms)) = settled_ns.zip(self.spacing_ms) else { return };
+        let missing_ms = self.offset.place(settled_ns).saturating_sub(self.offset.place(self.last_ns));
+        if missing_ms <= spacing_ms / 2 {
+            return;
+        }
+        if self.samples.is_empty() {
+            self.push(self.last_ns, self.value);
+        }
+        self.last_ns = settled_ns;
+        self.push(settled_ns, self.value);
+    }
+
+    fn hear(&mut self, arrival: &Arrival) {
+        if self.offset.epoch != arrival.offset.epoch || std::mem::take(&mut self.has_ended) {
+            self.offset = arrival.offset;
+            self.begin_anew();
+            self.push(self.last_ns, self.value);
+        }
+        self.offset = arrival.offset;
+        self.heard_ms = arrival.received_ms;
+    }
+
+    fn begin_anew(&mut self) {
+        self.samples.clear();
+        self.starts_anew = true;
+    }
+
+    fn push(&mut self, at_ns: u64, value: f64) {
+        self.samples.extend(Sample::new(self.offset.place(at_ns), value));
+    }
+
+    fn gap_max_ms(&self) -> i64 {
+        self.spacing_ms.map_or(GAP_MAX_MS, |ms| ms.saturating_mul(GAP_MAX_HALF_INTERVALS) / 2)
+    }
+
+    /// `None` where the tracker has no room.
+    fn tell(&mut self, tracker: &mut Tracker, targets: &mut Targets) -> Option<u64> {
+        let samples = std::mem::take(&mut self.samples);
+        let starts_anew = std::mem::take(&mut self.starts_anew);
+        let observation = Observation { key: &self.key, samples: &samples, target: None, starts_anew };
+        let labels = || Labels(self.labels.iter().map(|(l, v)| (l.as_str().into(), v.as_str().into())).collect());
+        tracker.observe(observation, targets, || Some(labels())).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::source::labels::Grouping;
+
+    const SECOND: u64 = 1_000_000_000;
+    /// Processes began long before anybody listened.
+    const LONG_AGO_S: u64 = 1;
+
+    /// One signal summed to one number, fed poll by poll; the clocks agree.
+    struct Bench {
+        streams: Streams,
+        tracker: Tracker,
+        targets: Targets,
+    }
+
+    /// Series, start, time in seconds and value.
+    type Told = (u64, u64, u64, f64);
+
+    impl Bench {
+        fn new() -> Self {
+            let tracker = Tracker::new(Grouping::Total, Duration::from_secs(60), None, 10);
+            Self { streams: Streams::new(10), tracker, targets: Targets::default() }
+        }
+
+        /// The rate after these points, each with what became of it.
+        fn poll(&mut self, is_delta: bool, now_s: u64, points: &[Told]) -> (Option<f64>, Vec<Result<(), Rejection>>) {
+            let outcomes = points.iter().map(|point| self.take(is_delta, now_s, *point)).collect();
+            let now_ms = i64::try_from(now_s * 1000).expect("small");
+            self.streams.settle(now_ms, &mut self.tracker, &mut self.targets).expect("few series");
+            let measured = self.tracker.settle(&self.targets, now_ms);
+            let known = measured.over_ms.map(|_| measured.rows.iter().map(|row| row.per_second).sum());
+            (known, outcomes)
+        }
+
+        fn rate(&mut self, is_delta: bool, now_s: u64, points: &[Told]) -> Option<f64> {
+            self.poll(is_delta, now_s, points).0
+        }
+
+        fn take(&mut self, is_delta: bool, now_s: u64, (series, start_s, at_s, value): Told) -> Result<(), Rejection> {
+            let arrival = Arrival {
+                series,
+                resource: 0,
+                offset: Offset::default(),
+                received_ms: i64::try_from(now_s * 1000).expect("small"),
+                is_delta,
+                start_ns: start_s * SECOND,
+                at_ns: at_s * SECOND,
+                value,
+            };
+            self.streams.take(arrival, || Some(Vec::new()))
+        }
+    }
+
+    #[test]
+    fn points_become_the_rate_of_what_they_count() {
+        use Rejection::{OutOfOrder, Overlap};
+        const S: u64 = LONG_AGO_S;
+        type Polls<'a> = &'a [(u64, &'a [Told])];
+        let table: [(&str, bool, Polls<'_>, Option<f64>, Option<Rejection>); 20] = [
+            ("cumulative, first sight", false, &[(1000, &[(1, S, 1000, 500.0)])], None, None),
+            ("cumulative, young", false, &[(1000, &[(1, 990, 1000, 50.0)])], Some(5.0), None),
+            ("cumulative", false, &[(1000, &[(1, S, 1000, 500.0)]), (1010, &[(1, S, 1010, 600.0)])], Some(10.0), None),
+            (
+                "several a poll",
+                false,
+                &[(1010, &[(1, S, 1000, 5.0), (1, S, 1005, 55.0), (1, S, 1010, 105.0)])],
+                Some(10.0),
+                None,
+            ),
+            (
+                "a fall is a reset",
+                false,
+                &[(1000, &[(1, S, 1000, 500.0)]), (1010, &[(1, S, 1010, 30.0)])],
+                Some(3.0),
+                None,
+            ),
+            (
+                "a new start is a reset",
+                false,
+                &[(1000, &[(1, S, 1000, 500.0)]), (1010, &[(1, 1002, 1010, 40.0)])],
+                Some(5.0),
+                None,
+            ),
+            (
+                "a new start above the last value",
+                false,
+                &[(1000, &[(1, S, 1000, 5.0)]), (1010, &[(1, 1002, 1010, 40.0)])],
+                Some(5.0),
+                None,
+            ),
+            (
+                "two writers of one series",
+                false,
+                &[
+                    (1000, &[(1, S, 1000, 500.0), (1, 2, 1000, 90.0)]),
+                    (1010, &[(1, S, 1010, 600.0), (1, 2, 1010, 120.0)]),
+                ],
+                Some(13.0),
+                None,
+            ),
+            (
+                "repeated",
+                false,
+                &[(1000, &[(1, S, 1000, 500.0)]), (1010, &[(1, S, 1010, 600.0), (1, S, 1010, 600.0)])],
+                Some(10.0),
+                Some(OutOfOrder),
+            ),
+            (
+                "out of order",
+                false,
+                &[(1010, &[(1, S, 1000, 500.0), (1, S, 1010, 600.0), (1, S, 1005, 550.0)])],
+                Some(10.0),
+                Some(OutOfOrder),
+            ),
+            (
+                "a long silence is not joined",
+                false,
+                &[(1000, &[(1, S, 1000, 0.0)]), (1010, &[(1, S, 1010, 10.0)]), (1100, &[(1, S, 1100, 9000.0)])],
+                None,
+                None,
+            ),
+            (
+                "a longer interval is learnt",
+                false,
+                &[
+                    (1010, &[(1, S, 1000, 0.0), (1, S, 1010, 10.0)]),
+                    (1070, &[(1, S, 1070, 900.0)]),
+                    (1130, &[(1, S, 1130, 960.0)]),
+                ],
+                Some(1.0),
+                None,
+            ),
+            ("delta", true, &[(1000, &[(1, 990, 1000, 50.0)])], Some(5.0), None),
+            (
+                "delta goes on",
+                true,
+                &[(1000, &[(1, 990, 1000, 50.0)]), (1010, &[(1, 1000, 1010, 70.0)])],
+                Some(7.0),
+                None,
+            ),
+            ("delta, several a poll", true, &[(1010, &[(1, 990, 1000, 50.0), (1, 1000, 1010, 70.0)])], Some(6.0), None),
+            (
+                "delta with a gap",
+                true,
+                &[(1000, &[(1, 990, 1000, 50.0)]), (1030, &[(1, 1020, 1030, 70.0)])],
+                Some(7.0),
+                None,
+            ),
+            (
+                "delta repeated",
+                true,
+                &[(1000, &[(1, 990, 1000, 50.0), (1, 990, 1000, 50.0)])],
+                Some(5.0),
+                Some(OutOfOrder),
+            ),
+            (
+                "delta overlaps",
+                true,
+                &[(1000, &[(1, 990, 1000, 50.0)]), (1010, &[(1, 995, 1005, 50.0)])],
+                Some(5.0),
+                Some(Overlap),
+            ),
+            (
+                "delta out of order",
+                true,
+                &[(1020, &[(1, 1010, 1020, 50.0), (1, 1000, 1010, 999.0)])],
+                Some(5.0),
+                Some(OutOfOrder),
+            ),
+            (
+                "delta without a start",
+                true,
+                &[(1000, &[(1, 0, 1000, 50.0)]), (1010, &[(1, 0, 1010, 20.0)])],
+                Some(2.0),
+                None,
+            ),
+        ];
+        for (name, is_delta, polls, expected, rejected) in table {
+            let mut bench = Bench::new();
+            let (mut rate, mut outcomes) = (None, Vec::new());
+            for (now_s, points) in polls {
+                let polled = bench.poll(is_delta, *now_s, points);
+                rate = polled.0;
+                outcomes.extend(polled.1);
+            }
+            assert_eq!(rate, expected, "{name}");
+            assert_eq!(outcomes.into_iter().find_map(Result::err), rejected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_series_that_is_born_late_rises_from_zero_once_its_writer_is_known() {
+        let steady = |at_s: u64| (1, LONG_AGO_S, at_s, 0.0);
+        let born = |at_s: u64| (2, LONG_AGO_S, at_s, 300.0);
+        let mut bench = Bench::new();
+        bench.poll(false, 1000, &[steady(1000)]);
+        bench.poll(false, 1010, &[steady(1010)]);
+        assert_eq!(bench.rate(false, 1020, &[steady(1020), born(1020)]), Some(30.0));
+        let mut early = Bench::new();
+        early.poll(false, 1000, &[steady(1000)]);
+        assert_eq!(
+            early.rate(false, 1010, &[steady(1010), born(1010)]),
+            Some(0.0),
+            "one export may have been cut in two"
+        );
+    }
+
+    #[test]
+    fn a_delta_series_that_is_left_out_stands_at_zero_while_its_process_lives() {
+        let mut bench = Bench::new();
+        let busy = |start_s| (1, start_s, start_s + 10, 100.0);
+        assert_eq!(bench.rate(true, 1000, &[busy(990), (2, 990, 1000, 50.0)]), Some(15.0));
+        assert_eq!(bench.rate(true, 1010, &[busy(1000)]), Some(15.0), "the rest of the export may still come");
+        assert_eq!(bench.rate(true, 1015, &[]), Some(10.0));
+        assert_eq!(bench.rate(true, 1020, &[busy(1010), (2, 1010, 1020, 20.0)]), Some(12.0), "and it comes back");
+    }
+
+    #[test]
+    fn who_was_taken_for_restarted_and_was_not_is_joined_again() {
+        let mut bench = Bench::new();
+        bench.poll(false, 1000, &[(1, LONG_AGO_S, 1000, 500.0)]);
+        bench.poll(false, 1010, &[(1, LONG_AGO_S, 1010, 600.0)]);
+        bench.poll(false, 1015, &[(1, 1011, 1015, 4.0)]);
+        let both = bench.rate(false, 1025, &[(1, LONG_AGO_S, 1020, 700.0), (1, 1011, 1025, 14.0)]);
+        assert_eq!(both, Some(11.0));
+    }
+
+    #[test]
+    fn streams_are_bounded_and_forgotten() {
+        let mut bench = Bench::new();
+        let points: Vec<Told> = (0..11).map(|series| (series, LONG_AGO_S, 1000, 1.0)).collect();
+        let (_, outcomes) = bench.poll(false, 1000, &points);
+        assert_eq!(outcomes.iter().filter(|o| **o == Err(Rejection::TooMany)).count(), 1);
+        bench.poll(false, 1301, &[]);
+        assert_eq!((bench.streams.count, bench.tracker.len()), (0, 0));
+    }
+}
