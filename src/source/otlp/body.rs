@@ -88,24 +88,26 @@ pub(super) async fn read(mut body: Incoming, max_bytes: usize, charge: &mut Char
     Ok(pieces.concat().into())
 }
 
-/// The request in `body`; `is_gzip` as the request's headers say.
+/// The request in `body`, and its length; `is_gzip` as the request's headers say.
 pub(super) fn decode(
     body: Bytes,
     format: Format,
     is_gzip: bool,
     max_bytes: usize,
-) -> Result<ExportMetricsServiceRequest, Refused> {
+) -> Result<(ExportMetricsServiceRequest, usize), Refused> {
     let (message, is_gzip) = match format {
         Format::Grpc => unframed(body, is_gzip)?,
         Format::Protobuf | Format::Json => (body, is_gzip),
     };
     let message = if is_gzip { unzipped(&message, max_bytes)? } else { message };
-    match format {
-        Format::Json => serde_json::from_slice(&message).map_err(|error| Refused::Malformed(error.to_string())),
+    let length = message.len();
+    let request = match format {
+        Format::Json => serde_json::from_slice(&message).map_err(|error| error.to_string()),
         Format::Grpc | Format::Protobuf => {
-            ExportMetricsServiceRequest::decode(message).map_err(|error| Refused::Malformed(error.to_string()))
+            ExportMetricsServiceRequest::decode(message).map_err(|error| error.to_string())
         }
-    }
+    };
+    Ok((request.map_err(Refused::Malformed)?, length))
 }
 
 /// The one message of a unary call, and whether it is compressed.
@@ -168,7 +170,7 @@ mod tests {
             (Format::Grpc, true, framed(0, &bytes)),
             (Format::Grpc, true, framed(1, &gzip(&bytes))),
         ] {
-            assert_eq!(decode(body.into(), format, is_gzip, MAX).expect("read"), sent, "{format:?} {is_gzip}");
+            assert_eq!(decode(body.into(), format, is_gzip, MAX).expect("read").0, sent, "{format:?} {is_gzip}");
         }
     }
 

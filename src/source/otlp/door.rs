@@ -20,7 +20,8 @@ use tonic::Status;
 
 use super::body::{self, Budget, Charge, Format};
 use super::inbox::{Full as InboxFull, Inbox};
-use super::parcel::{Refusal, Sorted, Sorter};
+use super::parcel::{Sorted, Sorter};
+use super::refusal::Refusal;
 use super::refused::Refused;
 use crate::telemetry::metrics::{Metrics, OutcomeLabels};
 
@@ -114,24 +115,25 @@ impl Door {
         let is_gzip = is_gzip(request.headers().get(encoding))?;
         let mut charge = Charge::on(&self.budget);
         let body = body::read(request.into_body(), self.body_max_bytes, &mut charge).await?;
-        let sorted = self.sort(body, format, is_gzip).await?;
+        let (sorted, bytes) = self.sort(body, format, is_gzip).await?;
         drop(charge);
-        self.leave(sorted)
+        self.leave(sorted, bytes)
     }
 
-    async fn sort(&self, body: Bytes, format: Format, is_gzip: bool) -> Result<Sorted, Refused> {
+    async fn sort(&self, body: Bytes, format: Format, is_gzip: bool) -> Result<(Sorted, usize), Refused> {
         let _turn = self.decoders.acquire().await.expect("the decoders are never closed");
         let (sorter, wanted, max_bytes) = (Arc::clone(&self.sorter), self.inbox.wanted(), self.body_max_bytes);
         let at = Instant::now();
         let sorting = tokio::task::spawn_blocking(move || {
-            body::decode(body, format, is_gzip, max_bytes).map(|request| sorter.sort(request, &wanted, at))
+            let (request, bytes) = body::decode(body, format, is_gzip, max_bytes)?;
+            Ok((sorter.sort(request, &wanted, at), bytes))
         });
         sorting.await.unwrap_or(Err(Refused::Busy))
     }
 
-    fn leave(&self, mut sorted: Sorted) -> Result<ExportMetricsServiceResponse, Refused> {
+    fn leave(&self, mut sorted: Sorted, bytes: usize) -> Result<ExportMetricsServiceResponse, Refused> {
         let taken = sorted.taken() as u64;
-        self.inbox.leave(std::mem::take(&mut sorted.parcels)).map_err(|InboxFull| Refused::Busy)?;
+        self.inbox.leave(std::mem::take(&mut sorted.parcels), bytes).map_err(|InboxFull| Refused::Busy)?;
         self.count("ok", taken);
         self.count("unwanted", sorted.unwanted);
         let Some(metric) = sorted.first_refused else { return Ok(ExportMetricsServiceResponse::default()) };

@@ -10,6 +10,8 @@ use super::parcel::{Parcel, Wanted};
 
 /// Points that wait for the next poll, some 500 bytes each.
 const POINTS_MAX: usize = 200_000;
+/// Bytes of the requests that they came in, so that attributes without end are bounded too.
+const BYTES_MAX: usize = 128 << 20;
 
 /// What waits, and what is let in.
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ pub(super) struct Inbox {
 struct Waiting {
     parcels: Vec<Parcel>,
     points: usize,
+    bytes: usize,
 }
 
 /// There is no room until the next poll.
@@ -29,15 +32,20 @@ struct Waiting {
 pub(super) struct Full;
 
 impl Inbox {
-    /// Leaves all of a request's parcels, or none.
-    pub(super) fn leave(&self, parcels: Vec<Parcel>) -> Result<(), Full> {
+    /// Leaves all parcels of a request of so many bytes, or none.
+    pub(super) fn leave(&self, parcels: Vec<Parcel>, bytes: usize) -> Result<(), Full> {
+        if parcels.is_empty() {
+            return Ok(());
+        }
         // A parcel without points says that something came, and takes room as well.
         let points: usize = parcels.iter().map(|parcel| parcel.points.len().max(1)).sum();
         let mut waiting = self.lock();
-        if waiting.points.saturating_add(points) > POINTS_MAX {
+        let has_room = waiting.points.saturating_add(points) <= POINTS_MAX;
+        if !has_room || waiting.bytes.saturating_add(bytes) > BYTES_MAX {
             return Err(Full);
         }
         waiting.points += points;
+        waiting.bytes += bytes;
         waiting.parcels.extend(parcels);
         Ok(())
     }
@@ -79,8 +87,10 @@ mod tests {
         let wanted = Wanted(vec![WantedMetric { metric: "a".to_owned(), refuses_spans: false }]);
         let parcels = Sorter::default().sort(request("shop", "test", vec![metric]), &wanted, Instant::now()).parcels;
         let inbox = Inbox::default();
-        let left = (0..1000).take_while(|_| inbox.leave(parcels.clone()).is_ok()).count();
+        let left = (0..1000).take_while(|_| inbox.leave(parcels.clone(), 1).is_ok()).count();
         assert_eq!((left, inbox.take().len()), (POINTS_MAX / 1000, POINTS_MAX / 1000));
-        assert_eq!(inbox.leave(parcels), Ok(()));
+        assert_eq!(inbox.leave(parcels.clone(), BYTES_MAX), Ok(()));
+        assert_eq!(inbox.leave(parcels, 1), Err(Full));
+        assert_eq!(inbox.leave(Vec::new(), 1), Ok(()), "what nobody wants takes no room");
     }
 }

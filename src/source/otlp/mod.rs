@@ -17,9 +17,12 @@ mod names;
 mod parcel;
 mod peers;
 mod policy;
+mod read;
 mod receiver;
+mod refusal;
 mod refused;
 mod report;
+mod stream;
 mod streams;
 mod writers;
 

@@ -11,18 +11,16 @@ use std::time::Instant;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, DataPointFlags, Metric, NumberDataPoint, metric::Data, number_data_point::Value,
-};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use prost::Message;
 
 use super::names::{Kind, MetricName};
+use super::read::Read;
+use super::refusal::Refusal;
 use crate::source::sampled::derives_from_spans;
 
 /// Longest name of a metric that is read.
 const NAME_MAX_BYTES: usize = 1024;
-/// The largest time that is believed: the year 2262, where signed nanoseconds end.
-const TIME_MAX_NS: u64 = i64::MAX as u64;
 
 /// The points of one metric of one process.
 #[derive(Debug, Clone)]
@@ -59,23 +57,6 @@ pub(super) struct Point {
     pub(super) at_ns: u64,
     /// Finite and not negative.
     pub(super) value: f64,
-}
-
-/// Why a point is not read. Each is a metric's label, and words for the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Refusal {
-    /// A gauge, or a sum that may fall.
-    NotACounter,
-    /// Neither delta nor cumulative.
-    NoTemporality,
-    /// NaN, infinite or negative.
-    BadValue,
-    /// No time, or one before its own start.
-    BadTime,
-    /// Flagged by its sender.
-    NoRecordedValue,
-    /// Demand, made of spans.
-    CountsSampledSpans,
 }
 
 /// What the policies want.
@@ -193,86 +174,6 @@ impl Origin<'_> {
     }
 }
 
-/// A metric of any type, as counts.
-struct Read {
-    name: String,
-    unit: String,
-    kind: Kind,
-    is_delta: bool,
-    /// Why none of its points can be read.
-    refusal: Option<Refusal>,
-    points: Vec<Result<Point, Refusal>>,
-}
-
-impl Read {
-    fn of(metric: Metric) -> Option<Self> {
-        let Metric { name, unit, data, .. } = metric;
-        let sum = |points: Vec<NumberDataPoint>| points.into_iter().map(of_number).collect::<Vec<_>>();
-        let (kind, temporality, points) = match data? {
-            Data::Gauge(gauge) => (Kind::Sum, None, sum(gauge.data_points)),
-            Data::Sum(data) if !data.is_monotonic => (Kind::Sum, None, sum(data.data_points)),
-            Data::Sum(data) => (Kind::Sum, Some(data.aggregation_temporality), sum(data.data_points)),
-            Data::Histogram(data) => {
-                let points = data.data_points.into_iter();
-                let points = points
-                    .map(|p| of_count(p.attributes, (p.start_time_unix_nano, p.time_unix_nano), p.flags, p.count));
-                (Kind::Histogram, Some(data.aggregation_temporality), points.collect())
-            }
-            Data::ExponentialHistogram(data) => {
-                let points = data.data_points.into_iter();
-                let points = points
-                    .map(|p| of_count(p.attributes, (p.start_time_unix_nano, p.time_unix_nano), p.flags, p.count));
-                (Kind::Histogram, Some(data.aggregation_temporality), points.collect())
-            }
-            // A summary's count has always grown since its start: the format has no field for it.
-            Data::Summary(data) => {
-                let points = data.data_points.into_iter();
-                let points = points
-                    .map(|p| of_count(p.attributes, (p.start_time_unix_nano, p.time_unix_nano), p.flags, p.count));
-                (Kind::Histogram, Some(AggregationTemporality::Cumulative as i32), points.collect())
-            }
-        };
-        let (is_delta, refusal) = match temporality.map(AggregationTemporality::try_from) {
-            None => (false, Some(Refusal::NotACounter)),
-            Some(Ok(AggregationTemporality::Delta)) => (true, None),
-            Some(Ok(AggregationTemporality::Cumulative)) => (false, None),
-            Some(_) => (false, Some(Refusal::NoTemporality)),
-        };
-        Some(Self { name, unit, kind, is_delta, refusal, points })
-    }
-}
-
-fn of_number(point: NumberDataPoint) -> Result<Point, Refusal> {
-    let value = match point.value {
-        Some(Value::AsDouble(value)) => value,
-        Some(Value::AsInt(value)) => value as f64,
-        None => f64::NAN,
-    };
-    of_value(point.attributes, (point.start_time_unix_nano, point.time_unix_nano), point.flags, value)
-}
-
-fn of_count(attributes: Vec<KeyValue>, times_ns: (u64, u64), flags: u32, count: u64) -> Result<Point, Refusal> {
-    of_value(attributes, times_ns, flags, count as f64)
-}
-
-fn of_value(
-    attributes: Vec<KeyValue>,
-    (start_ns, at_ns): (u64, u64),
-    flags: u32,
-    value: f64,
-) -> Result<Point, Refusal> {
-    if flags & DataPointFlags::NoRecordedValueMask as u32 != 0 {
-        return Err(Refusal::NoRecordedValue);
-    }
-    if at_ns == 0 || at_ns > TIME_MAX_NS || start_ns > at_ns {
-        return Err(Refusal::BadTime);
-    }
-    if !value.is_finite() || value < 0.0 {
-        return Err(Refusal::BadValue);
-    }
-    Ok(Point { attributes, start_ns, at_ns, value })
-}
-
 /// The same for the same attributes in any order.
 pub(super) fn identity(hasher: &RandomState, attributes: &[KeyValue]) -> u64 {
     let mut hashes: Vec<u64> = attributes.iter().map(|attribute| hasher.hash_one(attribute.encode_to_vec())).collect();
@@ -280,40 +181,14 @@ pub(super) fn identity(hasher: &RandomState, attributes: &[KeyValue]) -> u64 {
     hasher.hash_one(hashes)
 }
 
-impl Refusal {
-    /// As a metric's label.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotACounter => "not_a_counter",
-            Self::NoTemporality => "no_temporality",
-            Self::BadValue => "bad_value",
-            Self::BadTime => "bad_time",
-            Self::NoRecordedValue => "no_recorded_value",
-            Self::CountsSampledSpans => "counts_sampled_spans",
-        }
-    }
-
-    /// For the sender.
-    pub(super) const fn advice(self) -> &'static str {
-        match self {
-            Self::NotACounter => "is a gauge or a sum that may fall: only a counter or a histogram's count has a rate",
-            Self::NoTemporality => "has points that are neither delta nor cumulative",
-            Self::BadValue => "has values that are no counts: NaN, infinite or negative",
-            Self::BadTime => "has points without a time, or with one before their start",
-            Self::NoRecordedValue => "has points that are flagged as not recorded",
-            Self::CountsSampledSpans => {
-                "counts spans after sampling, so as demand it would fall with the probability that it sets: push the \
-                 services' own request metrics, or set `adjusted: true` on the policy's demand"
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
     use opentelemetry_proto::tonic::metrics::v1::{
-        Gauge, Histogram, HistogramDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+        Sum,
     };
     use proptest::prelude::*;
 

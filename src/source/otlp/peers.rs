@@ -14,10 +14,12 @@ use std::collections::HashMap;
 
 /// Further off than this, a clock is wrong.
 const TRUSTED_MS: i64 = 30_000;
+/// Processes that are kept apart; the clocks of more are taken as they are.
+const PEERS_MAX: usize = 200_000;
 /// A process that was silent for this long is forgotten.
 const FORGET_AFTER_MS: i64 = 600_000;
 
-/// What is known of every process's clock. As many as processes pushed in the last minutes.
+/// What is known of every process's clock.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     clocks: HashMap<u64, Clock>,
@@ -51,6 +53,9 @@ impl Peers {
         let Some(clock) = self.clocks.get_mut(&resource) else {
             let is_trusted = ahead_ms.abs() <= TRUSTED_MS;
             let offset = Offset { ms: if is_trusted { 0 } else { -ahead_ms }, epoch: 0 };
+            if self.clocks.len() >= PEERS_MAX {
+                return Offset::default();
+            }
             self.clocks.insert(resource, Clock { offset, heard_ms: received_ms });
             return offset;
         };

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::names::{Attributes, MetricName};
 use super::parcel::{Parcel, Point, WantedMetric, identity};
 use super::peers::Offset;
-use super::streams::{Arrival, OwnLabels, Streams};
+use super::stream::{Arrival, OwnLabels};
+use super::streams::Streams;
 use crate::sampling::traffic::Traffic;
 use crate::source::error::QueryError;
 use crate::source::groups::Groups;
@@ -23,6 +24,9 @@ use crate::telemetry::metrics::{Metrics, OutcomeLabels};
 
 /// Series of one signal that are kept in memory, about 1 KB each.
 const SERIES_MAX: usize = 200_000;
+
+/// Longest value of a label that is kept; a longer one names nothing, and no matcher means it.
+const LABEL_MAX_BYTES: usize = 1024;
 
 /// What was pushed for one policy so far.
 #[derive(Debug)]
@@ -132,6 +136,9 @@ impl Counter {
         for placed in placed {
             if self.means(placed.parcel) {
                 self.take(placed, metrics);
+            } else if self.is_ambiguous(placed.parcel) {
+                let points = placed.parcel.points.len() as u64;
+                metrics.otlp_points.get_or_create(&OutcomeLabels { outcome: "ambiguous_name" }).inc_by(points);
             }
         }
         let told = self.streams.settle(timeline.source_now_ms, &mut self.tracker, targets);
@@ -161,6 +168,13 @@ impl Counter {
             *metric = Arc::clone(&parcel.name);
         }
         *metric == parcel.name
+    }
+
+    /// Whether the parcel's metric only looks, to Prometheus, like the one that was found.
+    fn is_ambiguous(&self, parcel: &Parcel) -> bool {
+        let name = MetricName { name: &parcel.name, unit: &parcel.unit, kind: parcel.kind };
+        let is_another = self.metric.as_ref().is_some_and(|metric| *metric != parcel.name);
+        is_another && name.is_meant_by(&self.selector.metric)
     }
 
     fn take(&mut self, placed: &Placed<'_>, metrics: &Metrics) {
@@ -200,6 +214,6 @@ fn selected(selector: &Selector, names: &[String], parcel: &Parcel, point: &Poin
     let attributes = Attributes { point: &point.attributes, resource: &parcel.resource.attributes };
     let pairs = names.iter().map(|name| (Cow::Borrowed(name.as_str()), attributes.value(name)));
     let labels = Labels(pairs.collect());
-    let is_meant = selector.matches(&labels);
+    let is_meant = labels.0.iter().all(|(_, value)| value.len() <= LABEL_MAX_BYTES) && selector.matches(&labels);
     is_meant.then(|| labels.0.into_iter().map(|(label, value)| (label.into_owned(), value.into_owned())).collect())
 }

@@ -15,22 +15,16 @@
 
 use std::collections::HashMap;
 
-use super::peers::Offset;
-use super::writers::{Export, Writers};
-use crate::source::increase::Sample;
-use crate::source::labels::Labels;
+use super::stream::{Arrival, OwnLabels, Rejection, Stream};
+use super::writers::Writers;
 use crate::source::targets::Targets;
-use crate::source::tracker::{Observation, Tracker};
+use crate::source::tracker::Tracker;
 
 /// A stream of which nothing was heard for this long is forgotten: as long as the tracker remembers.
 const FORGET_AFTER_MS: i64 = 300_000;
-/// A silence longer than this many of a stream's intervals, in halves, is not joined.
-const GAP_MAX_HALF_INTERVALS: i64 = 5;
-/// The longest silence that is joined while no interval is known, and the oldest start that is still new: two and a half
-/// times the 60 s at which SDKs export unless told otherwise.
-const GAP_MAX_MS: i64 = 150_000;
-/// Nanoseconds by which SDKs may disagree with themselves about when one interval ended and the next began.
-const TOUCH_NS: u64 = 1_000_000;
+
+/// Writers of one series that are told apart: processes without a `service.instance.id`.
+const WRITERS_MAX: usize = 1_000;
 
 /// The streams of one signal, at most as many as its tracker holds series.
 #[derive(Debug)]
@@ -40,65 +34,6 @@ pub(super) struct Streams {
     count_max: usize,
     made: u64,
     writers: Writers,
-}
-
-/// One point on its way in.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arrival {
-    /// Tells the series from all others, its process included.
-    pub(super) series: u64,
-    pub(super) resource: u64,
-    pub(super) offset: Offset,
-    pub(super) received_ms: i64,
-    pub(super) is_delta: bool,
-    /// 0: not told.
-    pub(super) start_ns: u64,
-    pub(super) at_ns: u64,
-    pub(super) value: f64,
-}
-
-/// Why a point of a known series is left out. Each is a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rejection {
-    /// Not newer than what is known of its stream.
-    OutOfOrder,
-    /// A delta that begins before the last one ended.
-    Overlap,
-    /// No room for one more stream.
-    TooMany,
-}
-
-/// What a series' attributes say, by the labels that the policy uses.
-pub(super) type OwnLabels = Vec<(String, String)>;
-
-#[derive(Debug)]
-struct Stream {
-    key: Box<str>,
-    labels: OwnLabels,
-    resource: u64,
-    is_delta: bool,
-    /// Of a cumulative stream; 0 for delta, whose starts move on.
-    start_ns: u64,
-    last_ns: u64,
-    /// As told, or the sum of all deltas.
-    value: f64,
-    offset: Offset,
-    spacing_ms: Option<i64>,
-    heard_ms: i64,
-    has_ended: bool,
-    /// New since the last poll.
-    samples: Vec<Sample>,
-    starts_anew: bool,
-}
-
-impl Rejection {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::OutOfOrder => "out_of_order",
-            Self::Overlap => "overlap",
-            Self::TooMany => "too_many_series",
-        }
-    }
 }
 
 impl Streams {
@@ -112,18 +47,20 @@ impl Streams {
         arrival: Arrival,
         labels: impl FnOnce() -> Option<OwnLabels>,
     ) -> Result<(), Rejection> {
-        let export = self.writers.hear(&arrival);
         let writer_ns = if arrival.is_delta { 0 } else { arrival.start_ns };
         let siblings = self.by_series.get_mut(&arrival.series);
         let known =
             siblings.and_then(|all| all.iter_mut().find(|s| s.start_ns == writer_ns && s.is_delta == arrival.is_delta));
         if let Some(stream) = known {
+            self.writers.hear(&arrival);
             return if arrival.is_delta { stream.add(&arrival) } else { stream.follow(&arrival) };
         }
         let Some(labels) = labels() else { return Ok(()) };
-        if self.count >= self.count_max {
+        let siblings = self.by_series.get(&arrival.series).map_or(0, Vec::len);
+        if self.count >= self.count_max || siblings >= WRITERS_MAX {
             return Err(Rejection::TooMany);
         }
+        let export = self.writers.hear(&arrival);
         self.made += 1;
         let stream = Stream::begin(format!("{:x}", self.made).into(), labels, &arrival, export);
         let siblings = self.by_series.entry(arrival.series).or_default();
@@ -164,130 +101,13 @@ impl Streams {
     }
 }
 
-impl Stream {
-    fn begin(key: Box<str>, labels: OwnLabels, arrival: &Arrival, export: Export) -> Self {
-        let Arrival { resource, offset, received_ms, is_delta, start_ns, at_ns, value, .. } = *arrival;
-        let at_ms = offset.place(at_ns);
-        let is_recent = |from_ns: u64| (1..=GAP_MAX_MS).contains(&at_ms.saturating_sub(offset.place(from_ns)));
-        let told = (start_ns > 0 && (is_delta || is_recent(start_ns))).then_some(start_ns);
-        let from_ns = told.or_else(|| export.before_birth_ns.filter(|from_ns| !is_delta && is_recent(*from_ns)));
-        let mut stream = Self {
-            key,
-            labels,
-            resource,
-            is_delta,
-            start_ns: if is_delta { 0 } else { start_ns },
-            last_ns: at_ns,
-            value,
-            offset,
-            spacing_ms: from_ns.filter(|_| is_delta).map(|from_ns| at_ms.saturating_sub(offset.place(from_ns))),
-            heard_ms: received_ms,
-            has_ended: false,
-            samples: Vec::new(),
-            starts_anew: true,
-        };
-        stream.samples.extend(from_ns.and_then(|from_ns| Sample::new(offset.place(from_ns), 0.0)));
-        stream.push(at_ns, value);
-        stream
-    }
-
-    /// One more point of a cumulative stream.
-    fn follow(&mut self, arrival: &Arrival) -> Result<(), Rejection> {
-        if arrival.at_ns <= self.last_ns {
-            return Err(Rejection::OutOfOrder);
-        }
-        self.hear(arrival);
-        let gap_ms = self.offset.place(arrival.at_ns).saturating_sub(self.offset.place(self.last_ns));
-        if gap_ms > self.gap_max_ms() {
-            self.begin_anew();
-        } else if self.samples.is_empty() {
-            self.push(self.last_ns, self.value);
-        }
-        // Kept where it was not joined too: an interval that was changed is known the second time.
-        self.spacing_ms = Some(gap_ms);
-        (self.last_ns, self.value) = (arrival.at_ns, arrival.value);
-        self.push(arrival.at_ns, arrival.value);
-        Ok(())
-    }
-
-    /// One more point of a delta stream.
-    fn add(&mut self, arrival: &Arrival) -> Result<(), Rejection> {
-        if arrival.at_ns <= self.last_ns {
-            return Err(Rejection::OutOfOrder);
-        }
-        let start_ns = if arrival.start_ns == 0 { self.last_ns } else { arrival.start_ns };
-        if start_ns.saturating_add(TOUCH_NS) < self.last_ns {
-            return Err(Rejection::Overlap);
-        }
-        self.hear(arrival);
-        let is_gap = start_ns > self.last_ns.saturating_add(TOUCH_NS);
-        if is_gap {
-            self.begin_anew();
-            self.push(start_ns, self.value);
-        } else if self.samples.is_empty() {
-            self.push(self.last_ns, self.value);
-        }
-        let from_ns = if is_gap { start_ns } else { self.last_ns };
-        self.spacing_ms = Some(self.offset.place(arrival.at_ns).saturating_sub(self.offset.place(from_ns)));
-        self.last_ns = arrival.at_ns;
-        self.value += arrival.value;
-        self.push(arrival.at_ns, self.value);
-        Ok(())
-    }
-
-    /// Nothing happened in a delta stream up to `settled_ns`, when others of its process were complete without it.
-    fn idle_until(&mut self, settled_ns: Option<u64>) {
-        let Some((settled_ns, spacing_ms)) = settled_ns.zip(self.spacing_ms) else { return };
-        let missing_ms = self.offset.place(settled_ns).saturating_sub(self.offset.place(self.last_ns));
-        if missing_ms <= spacing_ms / 2 {
-            return;
-        }
-        if self.samples.is_empty() {
-            self.push(self.last_ns, self.value);
-        }
-        self.last_ns = settled_ns;
-        self.push(settled_ns, self.value);
-    }
-
-    fn hear(&mut self, arrival: &Arrival) {
-        if self.offset.epoch != arrival.offset.epoch || std::mem::take(&mut self.has_ended) {
-            self.offset = arrival.offset;
-            self.begin_anew();
-            self.push(self.last_ns, self.value);
-        }
-        self.offset = arrival.offset;
-        self.heard_ms = arrival.received_ms;
-    }
-
-    fn begin_anew(&mut self) {
-        self.samples.clear();
-        self.starts_anew = true;
-    }
-
-    fn push(&mut self, at_ns: u64, value: f64) {
-        self.samples.extend(Sample::new(self.offset.place(at_ns), value));
-    }
-
-    fn gap_max_ms(&self) -> i64 {
-        self.spacing_ms.map_or(GAP_MAX_MS, |ms| ms.saturating_mul(GAP_MAX_HALF_INTERVALS) / 2)
-    }
-
-    /// `None` where the tracker has no room.
-    fn tell(&mut self, tracker: &mut Tracker, targets: &mut Targets) -> Option<u64> {
-        let samples = std::mem::take(&mut self.samples);
-        let starts_anew = std::mem::take(&mut self.starts_anew);
-        let observation = Observation { key: &self.key, samples: &samples, target: None, starts_anew };
-        let labels = || Labels(self.labels.iter().map(|(l, v)| (l.as_str().into(), v.as_str().into())).collect());
-        tracker.observe(observation, targets, || Some(labels())).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::source::labels::Grouping;
+    use crate::source::otlp::peers::Offset;
 
     const SECOND: u64 = 1_000_000_000;
     /// Processes began long before anybody listened.

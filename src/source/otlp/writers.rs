@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 
-use super::streams::Arrival;
+use super::stream::Arrival;
 
 /// Points of one export may differ by this; two exports may not.
 const EXPORT_MS: i64 = 500;
 /// Instruments of one process that begin within this of each other have one writer.
 const START_SPREAD_NS: u64 = 100_000_000;
+/// Writers of one process that are told apart.
+const WRITERS_MAX: usize = 1_000;
 /// A writer that was silent for this long is forgotten.
 const FORGET_AFTER_MS: i64 = 300_000;
 
@@ -42,7 +44,7 @@ pub(super) struct Export {
 }
 
 impl Writers {
-    /// Notes the export that a point belongs to.
+    /// Notes the export that a point of a stream belongs to.
     pub(super) fn hear(&mut self, arrival: &Arrival) -> Export {
         let Arrival { is_delta, at_ns, offset, received_ms, .. } = *arrival;
         let start_ns = if is_delta { 0 } else { arrival.start_ns };
@@ -60,7 +62,9 @@ impl Writers {
                 settled_ns: None,
                 heard_ms,
             };
-            writers.push(first);
+            if writers.len() < WRITERS_MAX {
+                writers.push(first);
+            }
             return Export { before_birth_ns: None };
         };
         writer.heard_ms = received_ms;
