@@ -233,3 +233,46 @@ fn http(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::otlp::parcel::tests::{point, request, sum};
+    use crate::source::otlp::parcel::{Wanted, WantedMetric};
+
+    #[test]
+    fn a_sender_that_finds_no_room_is_told_to_come_again() {
+        let inbox = Arc::new(Inbox::default());
+        let door = Door::new(Arc::clone(&inbox), 65_536, Metrics::default());
+        let wanted = Wanted(vec![WantedMetric { metric: "a".to_owned(), refuses_spans: false }]);
+        let sorted = || {
+            let metric = sum("a", true, vec![point(1, 2, 3.0)]);
+            Sorter::default().sort(request("shop", "test", vec![metric]), &wanted, Instant::now())
+        };
+        door.leave(sorted(), 100).expect("room");
+        let refused = door.leave(sorted(), usize::MAX).expect_err("no room");
+        assert_eq!((refused.code(), refused.as_str()), (tonic::Code::Unavailable, "busy"));
+        let answer = http_refused(Some(Format::Protobuf), &refused);
+        assert_eq!(
+            (answer.status(), answer.headers()[RETRY_AFTER].as_bytes()),
+            (StatusCode::SERVICE_UNAVAILABLE, &b"5"[..])
+        );
+        inbox.take();
+        door.leave(sorted(), 100).expect("room again");
+    }
+
+    #[test]
+    fn senders_are_told_what_was_refused_and_why() {
+        let door = Door::new(Arc::new(Inbox::default()), 65_536, Metrics::default());
+        let wanted = Wanted(vec![WantedMetric { metric: "a".to_owned(), refuses_spans: false }]);
+        let metric = sum("a", true, vec![point(1, 2, 3.0), point(1, 2, -3.0), point(5, 2, 3.0)]);
+        let sorted = Sorter::default().sort(request("shop", "test", vec![metric]), &wanted, Instant::now());
+        let said = door.leave(sorted, 100).expect("room").partial_success.expect("two were refused");
+        assert_eq!(said.rejected_data_points, 2);
+        assert!(
+            said.error_message.contains("negative") && said.error_message.contains("before their start"),
+            "{said:?}"
+        );
+        assert_eq!(door.refusals().len(), 2);
+    }
+}

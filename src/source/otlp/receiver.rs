@@ -127,3 +127,27 @@ fn builder() -> Builder<TokioExecutor> {
         .max_local_error_reset_streams(RESETS_MAX);
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::source::otlp::inbox::Inbox;
+    use crate::telemetry::metrics::Metrics;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_gives_its_slot_back() {
+        for sent in [&b""[..], b"PRI * HTT", b"POST /v1/met", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+            let (client, server) = duplex(64 * 1024);
+            let (mut output, mut input) = split(client);
+            input.write_all(sent).await.expect("room");
+            tokio::spawn(async move { while output.read_u8().await.is_ok() {} });
+            let door = Arc::new(Door::new(Arc::new(Inbox::default()), 65_536, Metrics::default()));
+            let start = Instant::now();
+            serve(server, door, CancellationToken::new()).await;
+            assert!(start.elapsed() <= PATIENCE.first + DRAIN_MAX, "{sent:?}: {:?}", start.elapsed());
+        }
+    }
+}

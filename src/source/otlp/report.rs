@@ -118,7 +118,7 @@ fn hints(source: &OtlpSource) -> Vec<String> {
     if hints.is_empty() {
         let (wait, address) = (WAIT_MAX.as_secs(), source.config.listen);
         hints.push(format!(
-            "Nothing came to {address} within {wait} s: SDKs push every 60 s unless OTEL_METRIC_EXPORT_INTERVAL (in ms) \
+            "No point of it came to {address} within {wait} s: SDKs push every 60 s unless OTEL_METRIC_EXPORT_INTERVAL (in ms) \
              says otherwise; a misspelt name never comes."
         ));
     }
