@@ -105,6 +105,8 @@ impl Streams {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::source::labels::Grouping;
     use crate::source::otlp::peers::Offset;
@@ -340,5 +342,22 @@ mod tests {
         assert_eq!(outcomes.iter().filter(|o| **o == Err(Rejection::TooMany)).count(), 1);
         bench.poll(false, 1301, &[]);
         assert_eq!((bench.streams.count, bench.tracker.len()), (0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_pushed_is_a_rate_within_what_was_counted(
+            points in proptest::collection::vec((any::<bool>(), 0u64..2, 0u64..60, 0u64..60, 0.0f64..1e6), 1..60),
+        ) {
+            let mut bench = Bench::new();
+            for (n, (is_delta, series, start_s, at_s, value)) in points.into_iter().enumerate() {
+                let now_s = 1000 + n as u64;
+                let told = (series, 940 + start_s.min(at_s), 940 + at_s.max(start_s), value);
+                if let Some(rate) = bench.rate(is_delta, now_s, &[told]) {
+                    // No interval is shorter than a second, and each of the ten streams counts at most a million in one.
+                    prop_assert!((0.0..=1e7).contains(&rate), "{rate}");
+                }
+            }
+        }
     }
 }
