@@ -150,7 +150,7 @@ mod tests {
         ) {
             let valid = |p: f64| Probability::new(p).expect("a probability");
             let operations = operations.into_iter().map(|(name, p)| (name.into(), valid(p))).collect();
-            let strategy = Strategy { probability: valid(probability), operations };
+            let strategy = Strategy { operations, ..Strategy::uniform(valid(probability)) };
             let message = generated(&strategy).encode_to_vec();
             let frame = framed(&strategy);
             prop_assert_eq!(&frame[..5], &[&[0][..], &(message.len() as u32).to_be_bytes()].concat()[..]);
