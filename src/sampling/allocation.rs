@@ -37,16 +37,30 @@ pub enum Room {
         /// Sum of the weights of those who follow it.
         weights: f64,
     },
-    /// Every ceiling fits, and so much is left.
-    Spare(f64),
+    /// Every ceiling fits.
+    Spare {
+        /// So much is left.
+        spare: f64,
+        /// Sum of all weights.
+        weights: f64,
+    },
 }
 
 impl Room {
+    /// This room in a budget that is lower by `unproven`.
+    pub fn less(self, unproven: f64) -> Self {
+        match self {
+            Self::Spare { spare, weights } => Self::Spare { spare: (spare - unproven).max(0.0), weights },
+            room => room,
+        }
+    }
+
     /// What `claim`, which got `share`, would get if its ceiling alone were lifted. Exact while the same others follow
     /// the level; never below `share`.
     pub fn alone(self, claim: &Claim, share: f64) -> f64 {
         match self {
-            Self::Spare(spare) => share + spare,
+            // A surge seldom comes alone: what is left is shared too.
+            Self::Spare { spare, weights } => share + spare * claim.weight / weights,
             Self::Level { level, weights } if share >= claim.ceiling => {
                 share.max((level * weights + share) / (weights + claim.weight) * claim.weight)
             }
@@ -64,7 +78,8 @@ pub fn share(budget: f64, claims: &[Claim]) -> (Vec<f64>, Room) {
         return (claims.iter().map(|c| c.floor).collect(), Room::None);
     }
     if budget >= ceilings {
-        return (claims.iter().map(|c| c.ceiling).collect(), Room::Spare(budget - ceilings));
+        let weights = claims.iter().map(|c| c.weight).sum();
+        return (claims.iter().map(|c| c.ceiling).collect(), Room::Spare { spare: budget - ceilings, weights });
     }
     let (level, weights) = level(budget, claims);
     (claims.iter().map(|c| at_level(c, level)).collect(), Room::Level { level, weights })
