@@ -182,6 +182,7 @@ fn policy(shape: Shape, series: usize) -> LoadedPolicy {
             query: query("http_server_requests_total", &["service", "operation"]),
             service_label: "service".into(),
             operation_label: Some("operation".into()),
+            is_adjusted: false,
         },
         received: query("received_total", &[]),
         dropped: query("dropped_total", &[]),

@@ -15,11 +15,11 @@ use crate::config::Config;
 use crate::controller::control::{Controller, Inlets};
 use crate::controller::memory::Memories;
 use crate::controller::snapshot::Published;
-use crate::policy::SourceKind;
+use crate::policy::SourceKinds;
 use crate::policy::load::Loaded;
 use crate::policy::watch::{PolicyWatcher, ReloadHandle, ReloadReport};
 use crate::serve::{LocalAddrs, Server};
-use crate::source::{self, Source};
+use crate::source::{self, OtlpReceiver, Source};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
@@ -31,6 +31,7 @@ const RELOAD_QUEUE: usize = 16;
 /// Everything bound and ready; nothing has been asked of the source.
 pub struct House {
     source: Source,
+    receiver: Option<OtlpReceiver>,
     controller: Controller,
     inlets: Inlets,
     server: Server,
@@ -57,18 +58,20 @@ impl House {
         let (memories, saver) = open_state(&config)?;
         let (usage_sender, usage) = mpsc::channel(USAGE_QUEUE);
         let (requests, reloads) = mpsc::channel(RELOAD_QUEUE);
-        let kind = SourceKind::of(&config.source);
+        let kinds = SourceKinds::of(&config.source);
         let first = Arc::new(policies.set.clone());
         let folder = config.policies.clone();
-        let (policies, reload) = PolicyWatcher::spawn(folder, kind, policies, metrics.clone(), shutdown.clone());
+        let (policies, reload) = PolicyWatcher::spawn(folder, kinds, policies, metrics.clone(), shutdown.clone());
         let controller = Controller::new(clock, source.interval(), first, &memories, saver, metrics.clone());
         let published = controller.published();
         let server = Server::bind(&config.serve, Arc::clone(&published), metrics.clone(), usage_sender)?;
+        let receiver = source.listen()?;
         let paths = ConfigPaths { config: file, policies: config.policies, state: config.state };
         let version = env!("CARGO_PKG_VERSION");
         let state = AdminState { published, metrics, reload: requests, clock, version, paths };
         let admin = Admin::bind(&config.admin, state)?;
-        Ok(Self { source, controller, inlets: Inlets { policies, usage }, server, admin, reload, reloads, shutdown })
+        let inlets = Inlets { policies, usage };
+        Ok(Self { source, receiver, controller, inlets, server, admin, reload, reloads, shutdown })
     }
 
     /// Where the snapshots appear.
@@ -86,11 +89,19 @@ impl House {
         self.admin.local_addr()
     }
 
+    /// Where counts are pushed to, if anywhere.
+    pub fn otlp_addr(&self) -> Option<SocketAddr> {
+        self.receiver.as_ref().map(OtlpReceiver::local_addr)
+    }
+
     /// Runs every room until the shutdown; each drains in its own bounded time.
     pub async fn run(self) {
         let shutdown = self.shutdown;
         let mut rooms = JoinSet::new();
         rooms.spawn(self.server.run(shutdown.clone()));
+        if let Some(receiver) = self.receiver {
+            rooms.spawn(receiver.run(shutdown.clone()));
+        }
         rooms.spawn(run_admin(self.admin, shutdown.clone()));
         rooms.spawn(self.controller.run(self.source, self.inlets, shutdown.clone()));
         rooms.spawn(reload_on_hangup(self.reload.clone(), shutdown.clone()));

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!  prometheus ─┐                                    ┌─▶ serve/jaeger   HTTP :5778, gRPC :5779 :14250
-//!  scrape ─────┴─ Traffic ─▶ controller ─ Snapshot ─┼─▶ serve/stream   push to SDKs
-//!                              │    ▲               └─▶ admin          metrics, API, dashboard
+//!  scrape ─────┼─ Traffic ─▶ controller ─ Snapshot ─┼─▶ serve/stream   push to SDKs
+//!  otlp ───────┘               │    ▲               └─▶ admin          metrics, API, dashboard
 //!                              ▼    │
 //!                            sampling (pure)
 //! ```
@@ -27,6 +27,7 @@ pub mod sampling;
 pub mod scenario;
 pub mod serve;
 pub mod simulate;
+pub mod socket;
 pub mod source;
 pub mod telemetry;
 pub mod time;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flyball::document::problem::{Problem, Problems};
 use flyball::policy::load::{Loaded, load};
-use flyball::policy::{LoadedPolicy, SourceKind};
+use flyball::policy::{LoadedPolicy, SourceKind, SourceKinds};
 use flyball::sampling::policy::{Law, Policy, ThresholdConstants};
 use flyball::source::{MatchOp, Query, Unit};
 use proptest::prelude::*;
@@ -80,11 +80,13 @@ fn every_example_loads_without_warnings() {
     let mut count = 0;
     for entry in std::fs::read_dir(shipped("policies/examples")).expect("shipped") {
         let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("readable");
-        let loaded = load_one(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        let kinds = SourceKinds { asked: Some(SourceKind::Prometheus), has_otlp: true };
+        let loaded =
+            load(folder(&[("p.yaml", text.as_bytes())]).path(), kinds).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(lines(&loaded.warnings), Vec::<String>::new());
         count += 1;
     }
-    assert!(count >= 3);
+    assert!(count >= 4);
 }
 
 #[test]

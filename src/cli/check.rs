@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::{self, SourceConfig};
+use crate::config::{self, SourceConfig, Sources};
 use crate::document::problem::Problem;
 use crate::document::values::format_duration;
-use crate::policy::SourceKind;
+use crate::policy::{SourceKind, SourceKinds};
 use crate::sampling::policy::{Budget, Law, Mode, Policy, ServiceRule};
 use crate::source::{Query, Signals, Unit};
 use crate::time::WallTime;
@@ -29,13 +29,13 @@ pub(super) struct CheckArgs {
 /// Runs the command.
 pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
     let (config, policies) = super::settings::load(arguments.config.as_deref())?;
-    let kind = SourceKind::of(&config.config.source);
+    let kinds = SourceKinds::of(&config.config.source);
 
     let mut text = settings(&config);
     for (policy, file) in policies.set.policies.iter().zip(&policies.files) {
         let _ = writeln!(text, "\npolicy {}  ({})", policy.sampling.name, file.display());
         text += &governs(&policy.sampling);
-        text += &signals(&policy.signals, kind);
+        text += &signals(&policy.signals, kinds);
     }
     text += &warnings(config.warnings.iter().chain(&policies.warnings));
     super::print(&text)?;
@@ -45,7 +45,21 @@ pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
 fn settings(loaded: &config::load::Loaded) -> String {
     let config = &loaded.config;
     let file = loaded.file.as_ref().map_or("environment only".to_owned(), |file| file.display().to_string());
-    let source = match &config.source {
+    let grpc: Vec<String> = config.serve.grpc.iter().map(ToString::to_string).collect();
+    let state = config.state.as_ref().map_or("memory only".to_owned(), |path| path.display().to_string());
+    let mut text = String::new();
+    let _ = writeln!(text, "config {file}");
+    for (i, source) in sources(&config.source).iter().enumerate() {
+        row(&mut text, if i == 0 { "source" } else { "" }, source);
+    }
+    row(&mut text, "serve", &format!("http {}, grpc {}", config.serve.http, grpc.join(" ")));
+    row(&mut text, "admin", &config.admin.listen.to_string());
+    row(&mut text, "state", &state);
+    text
+}
+
+fn sources(sources: &Sources) -> Vec<String> {
+    let asked = sources.asked.as_ref().map(|source| match source {
         SourceConfig::Prometheus(p) => {
             let (every, timeout) = (format_duration(p.poll_interval), format_duration(p.timeout));
             format!("prometheus {} every {every}, timeout {timeout}", p.url)
@@ -54,16 +68,12 @@ fn settings(loaded: &config::load::Loaded) -> String {
             let (every, timeout) = (format_duration(s.interval), format_duration(s.timeout));
             format!("scrape of {} target(s) every {every}, timeout {timeout}", s.targets.len())
         }
-    };
-    let grpc: Vec<String> = config.serve.grpc.iter().map(ToString::to_string).collect();
-    let state = config.state.as_ref().map_or("memory only".to_owned(), |path| path.display().to_string());
-    let mut text = String::new();
-    let _ = writeln!(text, "config {file}");
-    row(&mut text, "source", &source);
-    row(&mut text, "serve", &format!("http {}, grpc {}", config.serve.http, grpc.join(" ")));
-    row(&mut text, "admin", &config.admin.listen.to_string());
-    row(&mut text, "state", &state);
-    text
+    });
+    let otlp = sources.otlp.as_ref().map(|otlp| match &asked {
+        Some(_) => format!("otlp pushed to {}", otlp.listen),
+        None => format!("otlp pushed to {}, decided every {}", otlp.listen, format_duration(otlp.interval)),
+    });
+    asked.iter().chain(&otlp).cloned().collect()
 }
 
 fn governs(policy: &Policy) -> String {
@@ -136,7 +146,7 @@ fn service(rule: &ServiceRule) -> String {
     text
 }
 
-fn signals(signals: &Signals, kind: SourceKind) -> String {
+fn signals(signals: &Signals, kinds: SourceKinds) -> String {
     let unit = match signals.unit {
         Unit::Spans => "spans",
         Unit::Traces => "traces",
@@ -152,7 +162,8 @@ fn signals(signals: &Signals, kind: SourceKind) -> String {
     match (&signals.freshness, is_opaque) {
         (Some(promql), _) => row(&mut text, "freshness", promql),
         (None, true) => row(&mut text, "freshness", "none: a dead exporter is not seen; set signals.freshness"),
-        (None, false) if kind == SourceKind::Scrape => {}
+        (None, false) if demand.query.is_pushed() => row(&mut text, "freshness", "of the points themselves"),
+        (None, false) if kinds.asked == Some(SourceKind::Scrape) => {}
         (None, false) => row(&mut text, "freshness", "of the samples themselves"),
     }
     text
@@ -161,6 +172,7 @@ fn signals(signals: &Signals, kind: SourceKind) -> String {
 fn question(query: &Query) -> String {
     match query {
         Query::Counter(counter) => format!("counter (raw samples) {}", counter.metric),
+        Query::Pushed(counter) => format!("pushed over OTLP {}", counter.metric),
         Query::Opaque { promql, window } if window.is_zero() => format!("opaque (no window) {promql}"),
         Query::Opaque { promql, window } => {
             format!("opaque (window {} = dead time) {promql}", format_duration(*window))

@@ -6,14 +6,14 @@ use std::fmt::Write;
 use anyhow::{Context as _, anyhow};
 
 use super::Failure;
-use crate::config::SourceConfig;
+use crate::config::Sources;
 use crate::policy::PolicySet;
 use crate::source::{self, OnlineQuery, OnlineReport};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
 /// Asks, prints, and fails where any query did.
-pub(super) fn ask(source: &SourceConfig, policies: &PolicySet) -> Result<(), Failure> {
+pub(super) fn ask(source: &Sources, policies: &PolicySet) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let failed = runtime.block_on(async {
         let clock = Clock::start();

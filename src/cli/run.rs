@@ -42,6 +42,7 @@ fn announce(house: &House) {
     let serve = house.serve_addrs();
     let addresses = std::iter::once(("http", serve.http))
         .chain(serve.grpc.iter().map(|grpc| ("grpc", *grpc)))
+        .chain(house.otlp_addr().map(|otlp| ("otlp", otlp)))
         .chain(std::iter::once(("admin", house.admin_addr())));
     for (protocol, address) in addresses {
         tracing::info!(protocol, %address, "listening");

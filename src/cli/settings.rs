@@ -6,7 +6,7 @@ use super::Failure;
 use crate::config::layers::process_environment;
 use crate::config::load::ConfigErrors;
 use crate::document::problem::Problems;
-use crate::policy::SourceKind;
+use crate::policy::{SourceKind, SourceKinds};
 use crate::{config, policy};
 
 /// Loads both.
@@ -16,14 +16,20 @@ use crate::{config, policy};
 pub(super) fn load(file: Option<&Path>) -> Result<(config::load::Loaded, policy::load::Loaded), Failure> {
     let invalid = |errors: Problems| Failure::Invalid(errors.to_string());
     let config = config::load::load(file, process_environment(), &[]).map_err(|broken| invalid(all(broken)))?;
-    let kind = SourceKind::of(&config.config.source);
-    let policies = policy::load::load(&config.config.policies, kind).map_err(invalid)?;
+    let kinds = SourceKinds::of(&config.config.source);
+    let policies = policy::load::load(&config.config.policies, kinds).map_err(invalid)?;
     Ok((config, policies))
 }
 
 fn all(broken: ConfigErrors) -> Problems {
     let Some(hint) = broken.policies.filter(|hint| hint.folder.is_dir()) else { return broken.errors };
-    let kind = if hint.is_scrape { SourceKind::Scrape } else { SourceKind::Prometheus };
-    let more = policy::load::load(&hint.folder, kind).err().map_or_else(Vec::new, |errors| errors.0);
+    // Where no source is named at all, most users will name a Prometheus.
+    let asked = match (hint.is_scrape, hint.is_prometheus || !hint.is_otlp) {
+        (true, _) => Some(SourceKind::Scrape),
+        (false, true) => Some(SourceKind::Prometheus),
+        (false, false) => None,
+    };
+    let kinds = SourceKinds { asked, has_otlp: hint.is_otlp };
+    let more = policy::load::load(&hint.folder, kinds).err().map_or_else(Vec::new, |errors| errors.0);
     Problems(broken.errors.0.into_iter().chain(more).collect())
 }

@@ -29,8 +29,12 @@ pub struct ConfigErrors {
 pub struct PoliciesHint {
     /// Their folder.
     pub folder: PathBuf,
-    /// Whether the source is `scrape`, on which fewer policies are valid.
+    /// Whether `source.prometheus` is there.
+    pub is_prometheus: bool,
+    /// Whether `source.scrape` is there, on which fewer policies are valid.
     pub is_scrape: bool,
+    /// Whether `source.otlp` is there.
+    pub is_otlp: bool,
 }
 
 /// A configuration that holds together.
@@ -75,7 +79,9 @@ pub fn load(
     errors.extend(misfits);
     let policies = Some(PoliciesHint {
         folder: validate::policies(raw.policies.clone(), &mut Check::new(&tree)),
+        is_prometheus: raw.source.as_ref().is_some_and(|source| source.prometheus.is_some()),
         is_scrape: raw.source.as_ref().is_some_and(|source| source.scrape.is_some()),
+        is_otlp: raw.source.as_ref().is_some_and(|source| source.otlp.is_some()),
     });
     let mut check = Check::new(&tree);
     check.errors = errors;

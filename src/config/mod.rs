@@ -20,7 +20,7 @@ use url::Url;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where traffic is read from.
-    pub source: SourceConfig,
+    pub source: Sources,
     /// Folder of the policy files.
     pub policies: PathBuf,
     /// Where SDKs are answered.
@@ -33,13 +33,39 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Exactly one source.
+/// Where traffic is read from: at least one of the two.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// What is asked at each tick.
+    pub asked: Option<SourceConfig>,
+    /// Where counts are pushed to.
+    pub otlp: Option<OtlpConfig>,
+}
+
+/// What is asked at each tick.
 #[derive(Debug, Clone)]
 pub enum SourceConfig {
     /// A Prometheus-compatible API.
     Prometheus(Box<PrometheusConfig>),
     /// Targets that Flyball scrapes itself.
     Scrape(ScrapeConfig),
+}
+
+impl From<SourceConfig> for Sources {
+    fn from(asked: SourceConfig) -> Self {
+        Self { asked: Some(asked), otlp: None }
+    }
+}
+
+/// Counts pushed over OTLP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// gRPC and HTTP on one port.
+    pub listen: SocketAddr,
+    /// Time between two ticks, where nothing else is asked.
+    pub interval: Duration,
+    /// Largest request that is read, in bytes, after decompression.
+    pub body_max_bytes: usize,
 }
 
 /// How to ask a Prometheus-compatible API.

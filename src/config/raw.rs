@@ -14,7 +14,7 @@ use crate::document::values::DurationText;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
-    /// Where traffic is read from. Exactly one of `prometheus` and `scrape` must be there.
+    /// Where traffic is read from: exactly one of `prometheus` and `scrape`, and `otlp` beside it or alone.
     pub source: Option<RawSource>,
     /// Folder of the policy files, relative to this file's own folder. Default `policies/`.
     pub policies: Option<String>,
@@ -28,7 +28,8 @@ pub struct RawConfig {
     pub log: Option<RawLog>,
 }
 
-/// Exactly one of the two.
+/// Exactly one of `prometheus` and `scrape`, and `otlp` beside it; `otlp` alone where every signal of every policy says
+/// `from: otlp`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSource {
@@ -36,6 +37,8 @@ pub struct RawSource {
     pub prometheus: Option<RawPrometheus>,
     /// Metrics endpoints that Flyball reads itself: no Prometheus needed.
     pub scrape: Option<RawScrape>,
+    /// Counts that SDKs and collectors push, for the signals that say `from: otlp`.
+    pub otlp: Option<RawOtlp>,
 }
 
 /// How to ask a Prometheus-compatible API.
@@ -112,6 +115,22 @@ pub struct RawScrape {
     /// Bound on each scrape, 10ms to `interval`. Default 3s, or `interval` where that is shorter.
     pub timeout: Option<DurationText>,
     /// Largest body that is read, in bytes: 65536 to 1073741824, default 33554432 (32 MiB).
+    pub body_max_bytes: Option<usize>,
+}
+
+/// Counts pushed over OTLP: gRPC and HTTP (protobuf or JSON, gzip or not) on one port. Not encrypted, not authenticated:
+/// who may connect is the network's decision.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawOtlp {
+    /// Where SDKs and collectors push: `host:port`. Default `127.0.0.1:4317`.
+    pub listen: Option<String>,
+    /// Time between two decisions where `otlp` is the only source, 100ms to 10m; beside another source that one's
+    /// interval counts. Shorter than the export interval of the SDKs (`OTEL_METRIC_EXPORT_INTERVAL`, 60s unless set)
+    /// gains nothing: set that to 5s first. Default 5s.
+    pub interval: Option<DurationText>,
+    /// Largest request that is read, in bytes after decompression: 65536 to 67108864, default 4194304 (4 MiB), gRPC's
+    /// own default. A larger one is refused, and its sender told.
     pub body_max_bytes: Option<usize>,
 }
 

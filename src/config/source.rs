@@ -5,22 +5,28 @@ use std::collections::HashSet;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::raw::{RawAuth, RawBasic, RawPrometheus, RawScrape, RawSource, RawTls};
-use super::timing::{LoopKeys, loop_times};
-use super::{Auth, PrometheusConfig, ScrapeConfig, SourceConfig, Tls};
+use super::address::Listener;
+use super::raw::{RawAuth, RawBasic, RawOtlp, RawPrometheus, RawScrape, RawSource, RawTls};
+use super::timing::{self, LoopKeys, loop_times};
+use super::validate::listener;
+use super::{Auth, OtlpConfig, PrometheusConfig, ScrapeConfig, SourceConfig, Sources, Tls};
 use crate::document::check::Check;
 
 const RAW_SERIES_MAX: usize = 20_000;
 const BODY_MAX_BYTES: usize = 32 << 20;
 const QUERIES_PER_SECOND: u32 = 20;
+const OTLP_LISTEN: &str = "127.0.0.1:4317";
+const OTLP_BODY_MAX_BYTES: usize = 4 << 20;
 /// Most scrape targets.
 const TARGETS_MAX: usize = 1000;
 
-/// The one source; `None` only where `check` holds an error.
-pub(super) fn source(raw: RawSource, check: &mut Check<'_>) -> Option<SourceConfig> {
-    let written =
-        |key: &str, check: &Check<'_>| check.root().at("source").is_some_and(|node| node.entry(key).is_some());
-    match (written("prometheus", check), written("scrape", check)) {
+/// The sources; `None` only where `check` holds an error.
+pub(super) fn sources(raw: RawSource, check: &mut Check<'_>, listeners: &mut Vec<Listener>) -> Option<Sources> {
+    let written = |key: &str| check.root().at("source").is_some_and(|node| node.entry(key).is_some());
+    let [has_prometheus, has_scrape, has_otlp] = ["prometheus", "scrape", "otlp"].map(written);
+    let has_asked = has_prometheus || has_scrape;
+    let otlp = has_otlp.then(|| otlp(raw.otlp.unwrap_or_default(), has_asked, check, listeners));
+    let asked = match (has_prometheus, has_scrape) {
         (true, true) => {
             let other = check.root().place_of("source.prometheus").clone();
             check.fail("source.scrape", format_args!("only one source: source.prometheus is set too ({other})"));
@@ -28,11 +34,28 @@ pub(super) fn source(raw: RawSource, check: &mut Check<'_>) -> Option<SourceConf
         }
         (true, false) => prometheus(raw.prometheus.unwrap_or_default(), check),
         (false, true) => scrape(raw.scrape.unwrap_or_default(), check),
+        (false, false) if has_otlp => None,
         (false, false) => {
-            check.fail("source", "needs a source: set source.prometheus.url or source.scrape.targets");
+            let message = "needs a source: set source.prometheus.url, source.scrape.targets or source.otlp.listen";
+            check.fail("source", message);
             None
         }
+    };
+    let is_whole = asked.is_some() || !has_asked;
+    (is_whole && (has_asked || has_otlp)).then_some(())?;
+    Some(Sources { asked, otlp: otlp.map_or(Some(None), |otlp| otlp.map(Some))? })
+}
+
+fn otlp(raw: RawOtlp, has_asked: bool, check: &mut Check<'_>, listeners: &mut Vec<Listener>) -> Option<OtlpConfig> {
+    let key = |name: &str| format!("source.otlp.{name}");
+    let listen = listener(&key("listen"), raw.listen.as_deref().unwrap_or(OTLP_LISTEN), check, listeners);
+    if has_asked && check.is_written(&key("interval")) {
+        check.fail(&key("interval"), "has no effect beside another source, whose interval counts: leave it out");
     }
+    let interval = timing::interval(&key("interval"), raw.interval, check);
+    let range = (64 << 10)..=(64 << 20);
+    let body_max_bytes = check.count(&key("body_max_bytes"), raw.body_max_bytes, OTLP_BODY_MAX_BYTES, range);
+    Some(OtlpConfig { listen: listen?, interval, body_max_bytes })
 }
 
 fn prometheus(raw: RawPrometheus, check: &mut Check<'_>) -> Option<SourceConfig> {

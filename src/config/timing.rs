@@ -17,9 +17,14 @@ pub(super) struct LoopKeys<'a> {
     pub(super) timeout: (&'a str, Option<DurationText>),
 }
 
+/// The time between two ticks.
+pub(super) fn interval(key: &str, written: Option<DurationText>, check: &mut Check<'_>) -> Duration {
+    check.duration(key, written, INTERVAL, INTERVAL_MIN..=INTERVAL_MAX)
+}
+
 /// Interval and timeout, the timeout not longer than the interval: a tick must not wait for the one before it.
 pub(super) fn loop_times(keys: &LoopKeys<'_>, check: &mut Check<'_>) -> (Duration, Duration) {
-    let interval = check.duration(keys.interval.0, keys.interval.1, INTERVAL, INTERVAL_MIN..=INTERVAL_MAX);
+    let interval = self::interval(keys.interval.0, keys.interval.1, check);
     let timeout = check.duration(keys.timeout.0, keys.timeout.1, TIMEOUT.min(interval), TIMEOUT_MIN..=INTERVAL_MAX);
     if timeout > interval {
         let shown = format_duration(interval);

@@ -21,11 +21,12 @@ const GRPC_LISTENERS_MAX: usize = 16;
 
 /// The validated shape; `None` only where `check` holds an error.
 pub(super) fn validate(raw: RawConfig, check: &mut Check<'_>) -> Option<Config> {
-    let source = source::source(raw.source.unwrap_or_default(), check);
     let policies = policies(raw.policies, check);
     let mut listeners = Vec::new();
     let serve = serve(raw.serve.unwrap_or_default(), check, &mut listeners);
     let admin = admin(raw.admin.unwrap_or_default(), check, &mut listeners);
+    // After the defaults of the others, so that a conflict is told where it was written.
+    let source = source::sources(raw.source.unwrap_or_default(), check, &mut listeners);
     address::refuse_conflicts(check, &listeners);
     let state = state(raw.state, check);
     let log = log(raw.log.unwrap_or_default(), check);
@@ -67,7 +68,13 @@ fn grpc(written: Option<Vec<String>>, check: &mut Check<'_>, listeners: &mut Vec
     numbered.filter_map(|(i, text)| listener(&format!("serve.grpc[{i}]"), text, check, listeners)).collect()
 }
 
-fn listener(key: &str, text: &str, check: &mut Check<'_>, listeners: &mut Vec<Listener>) -> Option<SocketAddr> {
+/// An address to listen on, noted among the others.
+pub(super) fn listener(
+    key: &str,
+    text: &str,
+    check: &mut Check<'_>,
+    listeners: &mut Vec<Listener>,
+) -> Option<SocketAddr> {
     let address = address::listen(check, key, text)?;
     listeners.push((key.to_owned(), address));
     Some(address)

@@ -58,7 +58,7 @@ impl Strategy {
     pub fn into_answer(self, generation: u64) -> Answer {
         let json = json(&self);
         let grpc_frame = wire::framed(&self);
-        let stream_tail = Bytes::from(pushed(&self).encode_to_vec());
+        let stream_tail = wire::pushed(&push_head(&self), &self);
         Answer { generation, strategy: self, json, grpc_frame, stream_tail }
     }
 }
@@ -67,7 +67,7 @@ impl Answer {
     /// The same probabilities with another local share: clients that poll get the same bytes.
     pub fn with_local(&self, local: Option<LocalShare>, generation: u64) -> Self {
         let strategy = Strategy { local, ..self.strategy.clone() };
-        let stream_tail = Bytes::from(pushed(&strategy).encode_to_vec());
+        let stream_tail = wire::pushed(&push_head(&strategy), &strategy);
         Self { generation, strategy, json: self.json.clone(), grpc_frame: self.grpc_frame.clone(), stream_tail }
     }
 }
@@ -79,13 +79,12 @@ fn json(strategy: &Strategy) -> Bytes {
     Bytes::from(json.into_boxed_slice())
 }
 
-fn pushed(strategy: &Strategy) -> flyball_v1::Strategy {
-    let operation =
-        |(name, p): &(Name, Probability)| flyball_v1::Operation { name: name.to_string(), probability: p.get() };
+/// The push stream's message, without operations.
+fn push_head(strategy: &Strategy) -> flyball_v1::Strategy {
     flyball_v1::Strategy {
         generation: 0, // proto3 leaves a zero out
         probability: strategy.probability.get(),
-        operations: strategy.operations.iter().map(operation).collect(),
+        operations: Vec::new(),
         expected_traces_per_second: strategy.local.map_or(0.0, |local| local.expected_traces_per_second),
         share_traces_per_second: strategy.local.map_or(0.0, |local| local.share_traces_per_second),
     }

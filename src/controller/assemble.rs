@@ -160,7 +160,8 @@ mod tests {
 
     fn signals() -> Signals {
         let query = || Query::Opaque { promql: "x".into(), window: TICK };
-        let demand = DemandSignal { query: query(), service_label: "service".into(), operation_label: None };
+        let demand =
+            DemandSignal { query: query(), service_label: "service".into(), operation_label: None, is_adjusted: false };
         Signals { demand, received: query(), dropped: query(), freshness: None, unit: Unit::Spans }
     }
 

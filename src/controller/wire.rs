@@ -1,10 +1,12 @@
-//! A strategy as the framed protobuf of a gRPC answer, written without the generated types in between: 100,000 operations
-//! at one tick would be as many strings to make and to drop. The generated types are what it is tested against.
+//! A strategy as protobuf, its operations written without the generated types in between: 100,000 operations at one tick
+//! would be as many strings to make and to drop, for each encoding. The generated types are what it is tested against.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::answer::Strategy;
+use crate::proto::flyball_v1;
 use crate::sampling::probability::Probability;
 
 /// One byte that tells whether the message is compressed, and four that tell its length.
@@ -22,6 +24,12 @@ mod key {
     pub(super) const PER_OPERATION: u8 = 3 << 3 | 2;
     /// `SamplingStrategyResponse.operationSampling`.
     pub(super) const OPERATION_SAMPLING: u8 = 4 << 3 | 2;
+    /// `Strategy.operations` of the push stream.
+    pub(super) const PUSHED_OPERATION: u8 = 3 << 3 | 2;
+    /// `Operation.name` of the push stream.
+    pub(super) const PUSHED_NAME: u8 = 1 << 3 | 2;
+    /// `Operation.probability` of the push stream.
+    pub(super) const PUSHED_PROBABILITY: u8 = 2 << 3 | 1;
 }
 
 /// `jaeger.api_v2.SamplingStrategyResponse` behind its frame's head, uncompressed. Fields are in the order of their
@@ -40,17 +48,32 @@ pub(super) fn framed(strategy: &Strategy) -> Bytes {
     put_probabilistic(&mut frame, strategy.probability);
     if has_operations {
         put_nested(&mut frame, key::OPERATION_SAMPLING, per_operation);
-        put_probability(&mut frame, strategy.probability);
+        put_probability(&mut frame, key::PROBABILITY, strategy.probability);
         for (name, probability) in &strategy.operations {
             put_nested(&mut frame, key::PER_OPERATION, operation_len(name, *probability));
-            if !name.is_empty() {
-                put_nested(&mut frame, key::OPERATION, name.len());
-                frame.put_slice(name.as_bytes());
-            }
+            put_name(&mut frame, key::OPERATION, name);
             put_probabilistic(&mut frame, *probability);
         }
     }
     frame.freeze()
+}
+
+/// `flyball.v1.Strategy`: `head`, which has no operations, and those of `strategy` behind it.
+pub(super) fn pushed(head: &flyball_v1::Strategy, strategy: &Strategy) -> Bytes {
+    debug_assert!(head.operations.is_empty(), "the operations are written here");
+    let operation_len = |name: &str, p: Probability| {
+        let name = if name.is_empty() { 0 } else { nested_len(name.len()) };
+        name + probability_len(p)
+    };
+    let operations = strategy.operations.iter().map(|(name, p)| nested_len(operation_len(name, *p)));
+    let mut message = BytesMut::with_capacity(head.encoded_len() + operations.sum::<usize>());
+    head.encode(&mut message).expect("the buffer grows");
+    for (name, probability) in &strategy.operations {
+        put_nested(&mut message, key::PUSHED_OPERATION, operation_len(name, *probability));
+        put_name(&mut message, key::PUSHED_NAME, name);
+        put_probability(&mut message, key::PUSHED_PROBABILITY, *probability);
+    }
+    message.freeze()
 }
 
 /// Of a field that is a message or a string of so many bytes, with its key and its length.
@@ -72,14 +95,21 @@ fn put_nested(frame: &mut BytesMut, key: u8, length: usize) {
     encode_varint(length as u64, frame);
 }
 
-fn put_probabilistic(frame: &mut BytesMut, probability: Probability) {
-    put_nested(frame, key::PROBABILISTIC, probability_len(probability));
-    put_probability(frame, probability);
+fn put_name(frame: &mut BytesMut, key: u8, name: &str) {
+    if !name.is_empty() {
+        put_nested(frame, key, name.len());
+        frame.put_slice(name.as_bytes());
+    }
 }
 
-fn put_probability(frame: &mut BytesMut, probability: Probability) {
+fn put_probabilistic(frame: &mut BytesMut, probability: Probability) {
+    put_nested(frame, key::PROBABILISTIC, probability_len(probability));
+    put_probability(frame, key::PROBABILITY, probability);
+}
+
+fn put_probability(frame: &mut BytesMut, key: u8, probability: Probability) {
     if probability.get() != 0.0 {
-        frame.put_u8(key::PROBABILITY);
+        frame.put_u8(key);
         frame.put_f64_le(probability.get());
     }
 }
@@ -91,6 +121,7 @@ mod tests {
 
     use super::*;
     use crate::proto::jaeger;
+    use crate::sampling::traffic::Name;
 
     fn generated(strategy: &Strategy) -> jaeger::SamplingStrategyResponse {
         let rate = |p: Probability| Some(jaeger::ProbabilisticSamplingStrategy { sampling_rate: p.get() });
@@ -119,11 +150,19 @@ mod tests {
         ) {
             let valid = |p: f64| Probability::new(p).expect("a probability");
             let operations = operations.into_iter().map(|(name, p)| (name.into(), valid(p))).collect();
-            let strategy = Strategy { probability: valid(probability), operations };
+            let strategy = Strategy { operations, ..Strategy::uniform(valid(probability)) };
             let message = generated(&strategy).encode_to_vec();
             let frame = framed(&strategy);
             prop_assert_eq!(&frame[..5], &[&[0][..], &(message.len() as u32).to_be_bytes()].concat()[..]);
             prop_assert_eq!(&frame[5..], &message[..]);
+
+            let operation = |(name, p): &(Name, Probability)| {
+                flyball_v1::Operation { name: name.to_string(), probability: p.get() }
+            };
+            let head = flyball_v1::Strategy { probability, ..Default::default() };
+            let whole =
+                flyball_v1::Strategy { operations: strategy.operations.iter().map(operation).collect(), ..head.clone() };
+            prop_assert_eq!(pushed(&head, &strategy), whole.encode_to_vec());
         }
     }
 }

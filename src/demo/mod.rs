@@ -24,7 +24,7 @@ use self::screen::{Critical, Screen, Second};
 use self::service::Workload;
 use crate::config::{AdminConfig, Config, LogConfig, LogFormat, ServeConfig};
 use crate::house::House;
-use crate::policy::{self, SourceKind};
+use crate::policy::{self, SourceKinds};
 
 pub use self::peers::NoPrometheus;
 
@@ -62,8 +62,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let folder = Folder::make("policies")?;
     let file = folder.path().join("demo.yaml");
     std::fs::write(&file, POLICY).with_context(|| format!("cannot write {}", file.display()))?;
-    let config = Config { source: peers.source(), policies: folder.path().to_owned(), ..serve };
-    let policies = policy::load::load(&config.policies, SourceKind::of(&config.source)).map_err(anyhow::Error::msg)?;
+    let config = Config { source: peers.source().into(), policies: folder.path().to_owned(), ..serve };
+    let policies = policy::load::load(&config.policies, SourceKinds::of(&config.source)).map_err(anyhow::Error::msg)?;
     drop(held_ports);
     let house = House::build(config, None, policies, shutdown.clone())?;
     let published = house.published();
@@ -171,7 +171,7 @@ fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
     };
     let (http, grpc, admin) = (free(5778)?, vec![free(5779)?, free(14250)?], free(5780)?);
     let config = Config {
-        source: Peers::no_source(),
+        source: Peers::no_source().into(),
         policies: std::path::PathBuf::new(),
         serve: ServeConfig { http, grpc, connections_max: 1_024, streams_per_connection_max: 128 },
         admin: AdminConfig { listen: admin, token_file: None },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::folder::{Fingerprint, Folder};
 use super::overlap::{self, Written};
 use super::raw::RawPolicy;
-use super::{PolicySet, SourceKind, validate};
+use super::{PolicySet, SourceKinds, validate};
 use crate::document::check::Check;
 use crate::document::problem::{Problem, Problems};
 use crate::document::{SourceFile, read, yaml};
@@ -35,19 +35,20 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Every error of every file, each with its place.
-pub fn load(folder: &Path, source: SourceKind) -> Result<Loaded, PolicyErrors> {
-    from_folder(&Folder::read(folder)?, source)
+pub fn load(folder: &Path, sources: impl Into<SourceKinds>) -> Result<Loaded, PolicyErrors> {
+    from_folder(&Folder::read(folder)?, sources)
 }
 
 /// Checks policy files that were read.
 ///
 /// # Errors
 /// Every error of every file, each with its place.
-pub fn from_folder(folder: &Folder, source: SourceKind) -> Result<Loaded, PolicyErrors> {
+pub fn from_folder(folder: &Folder, sources: impl Into<SourceKinds>) -> Result<Loaded, PolicyErrors> {
+    let sources = sources.into();
     let now = WallTime::from_unix_ms(jiff::Timestamp::now().as_millisecond());
     let (mut written, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for file in &folder.files {
-        match parse(file, source, now) {
+        match parse(file, sources, now) {
             Ok((policy, noticed)) => {
                 written.push((policy, file));
                 warnings.extend(noticed);
@@ -68,7 +69,7 @@ pub fn from_folder(folder: &Folder, source: SourceKind) -> Result<Loaded, Policy
 }
 
 /// One file's policy and its warnings.
-fn parse(file: &Arc<SourceFile>, source: SourceKind, now: WallTime) -> Result<(Written, Vec<Problem>), Vec<Problem>> {
+fn parse(file: &Arc<SourceFile>, sources: SourceKinds, now: WallTime) -> Result<(Written, Vec<Problem>), Vec<Problem>> {
     let tree = yaml::parse(file)?;
     if let (Some(fleet), None) = (tree.entry("fleet"), tree.entry("policy")) {
         let message = "this is a fleet file; this version governs sampling only, so take it out of the folder";
@@ -77,7 +78,7 @@ fn parse(file: &Arc<SourceFile>, source: SourceKind, now: WallTime) -> Result<(W
     let (raw, misfits) = read::read::<RawPolicy>(&tree);
     let mut check = Check::new(&tree);
     check.errors = misfits;
-    let policy = validate::validate(raw, source, now, &mut check);
+    let policy = validate::validate(raw, sources, now, &mut check);
     match policy {
         Some(policy) if check.errors.is_empty() => {
             let warnings = check.warnings;

@@ -12,7 +12,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use crate::config::SourceConfig;
+use crate::config::{SourceConfig, Sources};
 use crate::sampling::policy::Policy;
 use crate::source::Signals;
 
@@ -41,12 +41,28 @@ pub enum SourceKind {
     Scrape,
 }
 
-impl SourceKind {
-    /// The kind of a configured source.
-    pub fn of(source: &SourceConfig) -> Self {
-        match source {
-            SourceConfig::Prometheus(_) => Self::Prometheus,
-            SourceConfig::Scrape(_) => Self::Scrape,
-        }
+/// The sources that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceKinds {
+    /// What is asked at each tick.
+    pub asked: Option<SourceKind>,
+    /// Whether counts are pushed: what a signal with `from: otlp` needs.
+    pub has_otlp: bool,
+}
+
+impl SourceKinds {
+    /// The kinds of the configured sources.
+    pub fn of(sources: &Sources) -> Self {
+        let kind = |source: &SourceConfig| match source {
+            SourceConfig::Prometheus(_) => SourceKind::Prometheus,
+            SourceConfig::Scrape(_) => SourceKind::Scrape,
+        };
+        Self { asked: sources.asked.as_ref().map(kind), has_otlp: sources.otlp.is_some() }
+    }
+}
+
+impl From<SourceKind> for SourceKinds {
+    fn from(asked: SourceKind) -> Self {
+        Self { asked: Some(asked), has_otlp: false }
     }
 }

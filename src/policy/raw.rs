@@ -68,6 +68,14 @@ pub enum RawMode {
     DryRun,
 }
 
+/// Where a signal comes from, if not from what is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawFrom {
+    /// `source.otlp`.
+    Otlp,
+}
+
 /// What to ask the source: each signal is PromQL (`query`) or a counter (`counter`, `match`, `by`, `window`). A query
 /// of the form `sum [by (L)] (rate(SELECTOR[W]))` is read as a counter too, that is from raw samples.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -101,6 +109,14 @@ pub struct RawDemand {
     pub by: Option<Vec<String>>,
     /// Window of the rate where raw samples cannot be read, 5s to 1h: at least four scrape intervals. Default 1m.
     pub window: Option<DurationText>,
+    /// `otlp`: pushed to `source.otlp`. Then names may be OTLP's (`http.server.request.duration`, whose count is read;
+    /// `service.name`) or Prometheus' for the same (`http_server_request_duration_seconds_count`, `job`). Default: asked
+    /// of `source.prometheus` or `source.scrape`.
+    pub from: Option<RawFrom>,
+    /// A metric that is known to count sampled spans (span metrics, service graphs, spans received by a backend) is
+    /// refused as demand: the lower the probability, the lower it looks. `true` takes it, for counts that are adjusted:
+    /// made before the sampling, or scaled back by the probability. Default false.
+    pub adjusted: Option<bool>,
     /// Label that names the service. Default: the only label of `by`, or `service`.
     pub service_label: Option<String>,
     /// Label that names the operation. Default: `operation` if it is in `by`, else none.
@@ -120,6 +136,8 @@ pub struct RawReceived {
     pub matchers: Option<BTreeMap<String, String>>,
     /// Window of the rate where raw samples cannot be read, 5s to 1h. Default 1m.
     pub window: Option<DurationText>,
+    /// `otlp`: pushed to `source.otlp`, as in `demand`.
+    pub from: Option<RawFrom>,
     /// What `received` and `dropped` count: `spans` or `traces`. Default `spans`.
     pub unit: Option<RawUnit>,
 }
@@ -137,6 +155,8 @@ pub struct RawSignal {
     pub matchers: Option<BTreeMap<String, String>>,
     /// Window of the rate where raw samples cannot be read, 5s to 1h. Default 1m.
     pub window: Option<DurationText>,
+    /// `otlp`: pushed to `source.otlp`, as in `demand`.
+    pub from: Option<RawFrom>,
 }
 
 /// How old the newest sample is.

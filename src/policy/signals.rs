@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::SourceKind;
-use super::raw::{RawDemand, RawFreshness, RawReceived, RawSignal, RawSignals, RawUnit};
+use super::raw::{RawDemand, RawFreshness, RawFrom, RawReceived, RawSignal, RawSignals, RawUnit};
+use super::{SourceKind, SourceKinds};
 use crate::document::check::Check;
 use crate::document::values::DurationText;
-use crate::source::promql::recognise;
+use crate::source::promql::{metrics_of, recognise};
+use crate::source::sampled::counts_sampled_spans;
 use crate::source::{Counter, DemandSignal, MatchOp, Matcher, Query, Signals, Unit};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -15,11 +16,13 @@ const WINDOW_MIN: Duration = Duration::from_secs(5);
 const WINDOW_MAX: Duration = Duration::from_secs(3600);
 /// Longest PromQL expression, in bytes.
 const QUERY_MAX_BYTES: usize = 8192;
+/// Longest name of an instrument (OpenTelemetry metrics API, "Instrument name syntax") or an attribute.
+const NAME_MAX_BYTES: usize = 255;
 const SERVICE_LABEL: &str = "service";
 const OPERATION_LABEL: &str = "operation";
 
 /// The signals; `None` only where `check` holds an error.
-pub(super) fn signals(raw: RawSignals, source: SourceKind, check: &mut Check<'_>) -> Option<Signals> {
+pub(super) fn signals(raw: RawSignals, sources: SourceKinds, check: &mut Check<'_>) -> Option<Signals> {
     for (name, what) in [
         ("demand", "root requests/s by service"),
         ("received", "what is offered to the tracing backend"),
@@ -27,14 +30,14 @@ pub(super) fn signals(raw: RawSignals, source: SourceKind, check: &mut Check<'_>
     ] {
         check.require(&format!("signals.{name}"), format_args!("needs {what}: {{query: PROMQL}} or {{counter: NAME}}"));
     }
-    let demand = raw.demand.and_then(|raw| demand(raw, source, check));
+    let demand = raw.demand.and_then(|raw| demand(raw, sources, check));
     let unit = match raw.received.as_ref().and_then(|received| received.unit) {
         None | Some(RawUnit::Spans) => Unit::Spans,
         Some(RawUnit::Traces) => Unit::Traces,
     };
-    let received = raw.received.and_then(|raw| total("signals.received", question_of_received(raw), source, check));
-    let dropped = raw.dropped.and_then(|raw| total("signals.dropped", question_of_dropped(raw), source, check));
-    let freshness = raw.freshness.and_then(|raw| freshness(raw, source, check));
+    let received = raw.received.and_then(|raw| total("signals.received", question_of_received(raw), sources, check));
+    let dropped = raw.dropped.and_then(|raw| total("signals.dropped", question_of_dropped(raw), sources, check));
+    let freshness = raw.freshness.and_then(|raw| freshness(raw, demand.as_ref(), sources, check));
     Some(Signals { demand: demand?, received: received?, dropped: dropped?, freshness, unit })
 }
 
@@ -45,26 +48,49 @@ struct Question {
     matchers: Option<BTreeMap<String, String>>,
     by: Vec<String>,
     window: Option<DurationText>,
+    from: Option<RawFrom>,
 }
 
 fn question_of_received(raw: RawReceived) -> Question {
-    Question { query: raw.query, counter: raw.counter, matchers: raw.matchers, by: Vec::new(), window: raw.window }
+    let RawReceived { query, counter, matchers, window, from, unit: _ } = raw;
+    Question { query, counter, matchers, by: Vec::new(), window, from }
 }
 
 fn question_of_dropped(raw: RawSignal) -> Question {
-    Question { query: raw.query, counter: raw.counter, matchers: raw.matchers, by: Vec::new(), window: raw.window }
+    let RawSignal { query, counter, matchers, window, from } = raw;
+    Question { query, counter, matchers, by: Vec::new(), window, from }
 }
 
-fn demand(raw: RawDemand, source: SourceKind, check: &mut Check<'_>) -> Option<DemandSignal> {
+fn demand(raw: RawDemand, sources: SourceKinds, check: &mut Check<'_>) -> Option<DemandSignal> {
     const KEY: &str = "signals.demand";
-    let by = raw.by.unwrap_or_default();
-    let question = Question { query: raw.query, counter: raw.counter, matchers: raw.matchers, by, window: raw.window };
-    let query = ask(KEY, question, source, check)?;
+    let RawDemand { query, counter, matchers, by, window, from, adjusted, service_label, operation_label } = raw;
+    let question = Question { query, counter, matchers, by: by.unwrap_or_default(), window, from };
+    let query = ask(KEY, question, sources, check)?;
+    let is_adjusted = adjusted.unwrap_or(false);
+    if !is_adjusted {
+        refuse_sampled(&query, check);
+    }
     let (service_label, operation_label) = match &query {
-        Query::Opaque { .. } => (raw.service_label.unwrap_or_else(|| SERVICE_LABEL.to_owned()), raw.operation_label),
-        Query::Counter(counter) => labels(counter, raw.service_label, raw.operation_label, check)?,
+        Query::Opaque { .. } => (service_label.unwrap_or_else(|| SERVICE_LABEL.to_owned()), operation_label),
+        Query::Counter(counter) | Query::Pushed(counter) => labels(counter, service_label, operation_label, check)?,
     };
-    Some(DemandSignal { query, service_label, operation_label })
+    Some(DemandSignal { query, service_label, operation_label, is_adjusted })
+}
+
+/// Demand that falls with the probability makes the next probability too high, and the loop chases itself.
+fn refuse_sampled(query: &Query, check: &mut Check<'_>) {
+    let metrics = match query {
+        Query::Counter(counter) | Query::Pushed(counter) => vec![counter.metric.clone()],
+        Query::Opaque { promql, .. } => metrics_of(promql),
+    };
+    let Some(metric) = metrics.iter().find(|metric| counts_sampled_spans(metric)) else { return };
+    let key = if check.is_written("signals.demand.counter") { "counter" } else { "query" };
+    let message = format!(
+        "{metric} counts spans after sampling, so as demand it would fall with the probability that it sets; count the \
+         services' own requests (http.server.request.duration), or say `adjusted: true` if its counts are made before \
+         the sampling or scaled back by it"
+    );
+    check.fail(&format!("signals.demand.{key}"), message);
 }
 
 /// Which of a counter's labels is the service and which the operation. Each label of `by` must be one of the two:
@@ -115,15 +141,45 @@ fn labels(
 }
 
 /// A signal that is one number: labels that it sums by are of no use.
-fn total(key: &str, question: Question, source: SourceKind, check: &mut Check<'_>) -> Option<Query> {
-    let query = ask(key, question, source, check)?;
+fn total(key: &str, question: Question, sources: SourceKinds, check: &mut Check<'_>) -> Option<Query> {
+    let query = ask(key, question, sources, check)?;
     Some(match query {
         Query::Counter(counter) => Query::Counter(Counter { by: Vec::new(), ..counter }),
+        Query::Pushed(counter) => Query::Pushed(Counter { by: Vec::new(), ..counter }),
         opaque @ Query::Opaque { .. } => opaque,
     })
 }
 
-fn ask(key: &str, question: Question, source: SourceKind, check: &mut Check<'_>) -> Option<Query> {
+/// Who is to answer a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answerer {
+    Asked(SourceKind),
+    Otlp,
+}
+
+/// `None`: there is nobody, and `check` holds the error.
+fn answerer(key: &str, from: Option<RawFrom>, sources: SourceKinds, check: &mut Check<'_>) -> Option<Answerer> {
+    match (from, sources.asked) {
+        (Some(RawFrom::Otlp), _) if sources.has_otlp => Some(Answerer::Otlp),
+        (Some(RawFrom::Otlp), _) => {
+            let message = "the configuration has no source.otlp: set source.otlp.listen (127.0.0.1:4317), or leave \
+                           `from` out";
+            check.fail(&format!("{key}.from"), message);
+            None
+        }
+        (None, Some(asked)) => Some(Answerer::Asked(asked)),
+        (None, None) if check.has_errors_under(&format!("{key}.from")) => None,
+        (None, None) => {
+            let message = "nobody can answer it: source.otlp is the only source; say `from: otlp`, or set \
+                           source.prometheus.url or source.scrape.targets";
+            check.fail(key, message);
+            None
+        }
+    }
+}
+
+fn ask(key: &str, question: Question, sources: SourceKinds, check: &mut Check<'_>) -> Option<Query> {
+    let answerer = answerer(key, question.from, sources, check)?;
     match (question.query, question.counter) {
         (Some(promql), None) => {
             for other in ["match", "by", "window"] {
@@ -132,12 +188,16 @@ fn ask(key: &str, question: Question, source: SourceKind, check: &mut Check<'_>)
                     check.fail(&other, "belongs to `counter`; in a query it is part of the expression");
                 }
             }
-            query(&format!("{key}.query"), &promql, source, check)
+            query(&format!("{key}.query"), &promql, answerer, check)
         }
         (None, Some(metric)) => {
             let window = check.duration(&format!("{key}.window"), question.window, WINDOW, WINDOW_MIN..=WINDOW_MAX);
             let matchers = question.matchers.unwrap_or_default().iter().map(|(l, v)| matcher(l, v)).collect();
-            counter(key, Counter { metric, matchers, by: question.by, window }, check)
+            let counter = Counter { metric, matchers, by: question.by, window };
+            match answerer {
+                Answerer::Asked(_) => self::counter(key, counter, check),
+                Answerer::Otlp => pushed(key, counter, check),
+            }
         }
         (Some(_), Some(_)) => {
             check.fail(key, "only one of query and counter");
@@ -152,7 +212,7 @@ fn ask(key: &str, question: Question, source: SourceKind, check: &mut Check<'_>)
     }
 }
 
-fn query(key: &str, promql: &str, source: SourceKind, check: &mut Check<'_>) -> Option<Query> {
+fn query(key: &str, promql: &str, answerer: Answerer, check: &mut Check<'_>) -> Option<Query> {
     if promql.len() > QUERY_MAX_BYTES {
         check.fail_hidden(key, format_args!("longer than {QUERY_MAX_BYTES} bytes"));
         return None;
@@ -162,7 +222,15 @@ fn query(key: &str, promql: &str, source: SourceKind, check: &mut Check<'_>) -> 
             check.fail(key, error);
             None
         }
-        Ok(Query::Opaque { .. }) if source == SourceKind::Scrape => {
+        Ok(Query::Counter(counter)) if answerer == Answerer::Otlp => Some(Query::Pushed(counter)),
+        Ok(Query::Opaque { .. }) if answerer == Answerer::Otlp => {
+            check.fail(
+                key,
+                "what is pushed is read only as sum [by (labels)] (rate(SELECTOR[window])); write it so, or as a counter",
+            );
+            None
+        }
+        Ok(Query::Opaque { .. }) if answerer == Answerer::Asked(SourceKind::Scrape) => {
             check.fail(
                 key,
                 "source.scrape evaluates only sum [by (labels)] (rate(SELECTOR[window])); \
@@ -195,6 +263,32 @@ fn counter(key: &str, counter: Counter, check: &mut Check<'_>) -> Option<Query> 
     Some(Query::Counter(counter))
 }
 
+/// A counter under OTLP's names: dots and slashes are allowed in them.
+fn pushed(key: &str, counter: Counter, check: &mut Check<'_>) -> Option<Query> {
+    let is_instrument = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ':');
+    let metric = &counter.metric;
+    if metric.is_empty() || metric.len() > NAME_MAX_BYTES || !metric.chars().all(is_instrument) {
+        let message = format!("not an instrument's name: 1 to {NAME_MAX_BYTES} characters of A-Z a-z 0-9 _ . - / :");
+        check.fail(&format!("{key}.counter"), message);
+        return None;
+    }
+    let is_attribute = |name: &str| !name.is_empty() && name.len() <= NAME_MAX_BYTES;
+    let matched = counter.matchers.iter().map(|matcher| ("match", &matcher.label));
+    let mut names = counter.by.iter().map(|label| ("by", label)).chain(matched);
+    if let Some((place, name)) = names.find(|(_, name)| !is_attribute(name)) {
+        let message = format!("{name:?} is not an attribute's name: 1 to {NAME_MAX_BYTES} bytes");
+        check.fail(&format!("{key}.{place}"), message);
+        return None;
+    }
+    for matcher in &counter.matchers {
+        if let Err(error) = matcher.compile() {
+            check.fail(&format!("{key}.match"), regex_problem(&error));
+            return None;
+        }
+    }
+    Some(Query::Pushed(counter))
+}
+
 /// Regexes must compile here too: a source without a server compares by itself.
 fn check_matchers(counter: &Counter) -> Result<(), String> {
     for matcher in &counter.matchers {
@@ -219,12 +313,22 @@ fn matcher(label: &str, value: &str) -> Matcher {
     Matcher { label: label.to_owned(), op, value: value.to_owned() }
 }
 
-fn freshness(raw: RawFreshness, source: SourceKind, check: &mut Check<'_>) -> Option<String> {
+fn freshness(
+    raw: RawFreshness,
+    demand: Option<&DemandSignal>,
+    sources: SourceKinds,
+    check: &mut Check<'_>,
+) -> Option<String> {
     const KEY: &str = "signals.freshness.query";
     check.require(KEY, "needs PromQL whose value is an age in seconds");
     let promql = raw.query?;
-    if source == SourceKind::Scrape {
-        check.fail(KEY, "source.scrape knows the age of its samples; leave freshness out");
+    let knows_age = match (demand.map(|demand| &demand.query), sources.asked) {
+        (Some(Query::Pushed(_)), _) | (_, None) => Some("source.otlp"),
+        (_, Some(SourceKind::Scrape)) => Some("source.scrape"),
+        (_, Some(SourceKind::Prometheus)) => None,
+    };
+    if let Some(source) = knows_age {
+        check.fail(KEY, format_args!("{source} knows the age of its samples; leave freshness out"));
         return None;
     }
     match recognise(&promql) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::raw::{RawAdaptive, RawBounds, RawBudget, RawLaw, RawMode, RawPolicy, RawThreshold};
-use super::{LoadedPolicy, SourceKind, services, signals};
+use super::{LoadedPolicy, SourceKinds, services, signals};
 use crate::document::check::Check;
 use crate::document::values::AutoOr;
 use crate::sampling::pattern::Pattern;
@@ -25,13 +25,13 @@ const NAME_MAX: usize = 64;
 /// The validated policy; `None` only where `check` holds an error.
 pub(super) fn validate(
     mut raw: RawPolicy,
-    source: SourceKind,
+    sources: SourceKinds,
     now: WallTime,
     check: &mut Check<'_>,
 ) -> Option<LoadedPolicy> {
     let name = name(raw.policy.take(), check);
     check.require("signals", "needs demand, received and dropped");
-    let signals = raw.signals.take().and_then(|raw| signals::signals(raw, source, check));
+    let signals = raw.signals.take().and_then(|raw| signals::signals(raw, sources, check));
     let unit = signals.as_ref().map(|signals| signals.unit);
     let sampling = sampling(name.unwrap_or_default(), raw, unit, now, check);
     if sampling.name.is_empty() {

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::folder::{Fingerprint, Folder};
 use super::load::{Loaded, PolicyErrors, from_folder};
-use super::{PolicySet, SourceKind};
+use super::{PolicySet, SourceKinds};
 use crate::document::Place;
 use crate::document::problem::{Problem, Problems};
 use crate::telemetry::metrics::Metrics;
@@ -87,7 +87,7 @@ enum Seen {
 #[derive(Debug)]
 pub struct PolicyWatcher {
     folder: PathBuf,
-    source: SourceKind,
+    sources: SourceKinds,
     metrics: Metrics,
     in_force: watch::Sender<Arc<PolicySet>>,
     last_outcome: ReloadOutcome,
@@ -98,7 +98,7 @@ impl PolicyWatcher {
     /// Watches `folder`, of which `initial` was read, until `shutdown`. The receiver changes with each new good set.
     pub fn spawn(
         folder: PathBuf,
-        source: SourceKind,
+        sources: impl Into<SourceKinds>,
         initial: Loaded,
         metrics: Metrics,
         shutdown: CancellationToken,
@@ -109,7 +109,7 @@ impl PolicyWatcher {
         let (in_force, receiver) = watch::channel(Arc::new(initial.set));
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         metrics.reload_success.set(1);
-        let watcher = Self { folder, source, metrics, in_force, last_outcome: Ok(report), seen };
+        let watcher = Self { folder, sources: sources.into(), metrics, in_force, last_outcome: Ok(report), seen };
         tokio::spawn(async move {
             shutdown.run_until_cancelled(watcher.run(inbox)).await;
         });
@@ -137,7 +137,7 @@ impl PolicyWatcher {
 
     /// Reads the folder; checks and publishes it if its content is new.
     async fn look(&mut self) -> ReloadOutcome {
-        let (folder, source, seen) = (self.folder.clone(), self.source, self.seen.clone());
+        let (folder, source, seen) = (self.folder.clone(), self.sources, self.seen.clone());
         let look = tokio::task::spawn_blocking(move || look(&folder, source, &seen));
         match look.await.expect("reading policies does not panic") {
             Look::Same => self.unchanged(),
@@ -184,10 +184,10 @@ enum Look {
     Unreadable(Arc<PolicyErrors>),
 }
 
-fn look(folder: &Path, source: SourceKind, seen: &Seen) -> Look {
+fn look(folder: &Path, sources: SourceKinds, seen: &Seen) -> Look {
     match Folder::read(folder) {
         Ok(files) if *seen == Seen::Files(files.fingerprint) => Look::Same,
-        Ok(files) => Look::New(files.fingerprint, from_folder(&files, source).map_err(Arc::new)),
+        Ok(files) => Look::New(files.fingerprint, from_folder(&files, sources).map_err(Arc::new)),
         Err(errors) => {
             let errors = Arc::new(errors);
             if *seen == Seen::Failure(Arc::clone(&errors)) { Look::Same } else { Look::Unreadable(errors) }

@@ -46,6 +46,8 @@ const REST_STRETCH: f64 = 1.5;
 const REST_MAX: Duration = Duration::from_secs(5 * 60);
 /// Longest time that one tick's rise accounts for: after a pause there is no jump.
 const STEP_MAX: Duration = Duration::from_secs(15);
+/// Load over the last one without loss that is taken for proven, before any loss was seen.
+const PROVEN: f64 = 1.2;
 /// Slow start multiplies by this with each adopted command.
 const SLOW_START: f64 = 2.0;
 /// The budget is not raised while less of it than this is used.
@@ -206,6 +208,14 @@ impl BudgetLoop {
     /// Spans/s; `None` until something was measured.
     pub fn spans_per_second(&self) -> Option<f64> {
         self.spans_per_second
+    }
+
+    /// What of the budget no load has proven: slow start reckons with a capacity that nobody has met.
+    pub fn unproven(&self) -> f64 {
+        match self.phase {
+            Phase::SlowStart => (self.spans_per_second.unwrap_or(0.0) - PROVEN * self.run.quiet).max(0.0),
+            Phase::Tracking(_) => 0.0,
+        }
     }
 
     /// Why it is that.

@@ -300,7 +300,9 @@ impl Governor {
             Some(service.demand.unwrap_or(0.0) * pin.probability.get() * spans_per_trace)
         };
         let taken: f64 = self.governed().filter_map(pinned).sum();
-        let mut allocated = adaptive::allocate(&self.policy, &free, (budget - taken).max(0.0), spans_per_trace);
+        let (budget, unproven) = ((budget - taken).max(0.0), self.budget.unproven());
+        let mut allocated =
+            adaptive::allocate(&self.policy, &free, adaptive::Shared { budget, unproven, spans_per_trace });
         let mut allocated = allocated.drain(..);
         self.roster.services().iter().map(|s| if self.is_free(now, s) { allocated.next() } else { None }).collect()
     }

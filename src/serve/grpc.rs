@@ -24,7 +24,6 @@ use tower::ServiceExt;
 
 use super::counts::Open;
 use super::desk::Desk;
-use super::idle::{Patience, Requests};
 use super::message::{self, Refusal};
 use super::reply::{self, Content, Reply};
 use super::stream::Watch;
@@ -32,6 +31,7 @@ use super::{DRAIN_MAX, report};
 use crate::controller::answer;
 use crate::proto::flyball_v1::WatchRequest;
 use crate::proto::jaeger::SamplingStrategyParameters;
+use crate::socket::idle::{Patience, Requests};
 
 /// Largest request message: a service name and room for fields that this server does not know.
 const REQUEST_MAX_BYTES: usize = 4 * 1024;

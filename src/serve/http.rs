@@ -28,7 +28,7 @@ use url::form_urlencoded;
 use super::DRAIN_MAX;
 use super::counts::Open;
 use super::desk::Desk;
-use super::idle::{Patience, Requests};
+use crate::socket::idle::{Patience, Requests};
 
 /// Pollers come once a minute or less often: a new connection then is cheaper than a slot held between.
 const PATIENCE: Patience = Patience { first: Duration::from_secs(15), check: Duration::from_secs(15) };

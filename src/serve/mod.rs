@@ -14,8 +14,6 @@ mod counts;
 mod desk;
 mod grpc;
 mod http;
-mod idle;
-mod listen;
 mod message;
 mod reply;
 mod report;
@@ -36,11 +34,12 @@ use tonic_health::server::HealthReporter;
 
 use self::desk::Desk;
 use self::grpc::Grpc;
-use self::listen::Listeners;
-pub use self::listen::{BindError, raise_nofile_limit};
+
 use crate::config::ServeConfig;
 use crate::controller::snapshot::Published;
 use crate::controller::usage::UsageReport;
+use crate::socket::listen::{self, Listeners};
+pub use crate::socket::{BindError, raise_nofile_limit};
 use crate::telemetry::metrics::Metrics;
 
 /// Requests in flight get this long to end at a drain; then their connections are cut.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tonic::Status;
 
-use super::idle::Requests;
 use super::stream::Watch;
+use crate::socket::idle::Requests;
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");

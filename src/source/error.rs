@@ -102,6 +102,15 @@ pub enum QueryError {
         /// The query.
         query: String,
     },
+    /// Demand that was pushed counts spans after sampling.
+    #[error(
+        "{metric} is made of sampled spans, so as demand it would fall with the probability that it sets: push the \
+         services' own request metrics, or set `adjusted: true` on the policy's demand"
+    )]
+    Sampled {
+        /// The metric.
+        metric: String,
+    },
     /// A matcher's regular expression.
     #[error("the matcher {matcher} is no regular expression")]
     Matcher {
@@ -133,7 +142,7 @@ impl QueryError {
             Self::TooLarge { .. } => "too_large",
             Self::Malformed { .. } => "malformed",
             Self::WrongType { .. } => "wrong_type",
-            Self::NeedsServer { .. } | Self::Matcher { .. } => "rejected",
+            Self::NeedsServer { .. } | Self::Matcher { .. } | Self::Sampled { .. } => "rejected",
             Self::Credentials { .. } => "credentials",
         }
     }

@@ -31,7 +31,7 @@ impl Grouping {
     /// As the demand's labels say. A counter summed `by` other labels does not show these.
     pub(super) fn of_demand(demand: &DemandSignal) -> Self {
         let is_shown = |label: &String| match &demand.query {
-            Query::Counter(counter) => counter.by.contains(label),
+            Query::Counter(counter) | Query::Pushed(counter) => counter.by.contains(label),
             Query::Opaque { .. } => true,
         };
         let service = Some(&demand.service_label).filter(|l| is_shown(l)).cloned().unwrap_or_default();

@@ -45,6 +45,15 @@ pub fn recognise(promql: &str) -> Result<Query, PromqlError> {
     ))
 }
 
+/// The metrics that an expression names, as far as it names them exactly; none where it is not PromQL.
+pub fn metrics_of(promql: &str) -> Vec<String> {
+    let mut metrics = Vec::new();
+    if let Some(expression) = check_size(promql).ok().and_then(|()| parse_safely(promql).ok()) {
+        name_metrics(&expression, &mut metrics);
+    }
+    metrics
+}
+
 fn check_size(promql: &str) -> Result<(), PromqlError> {
     if promql.len() > LENGTH_MAX_BYTES {
         let message = format!("longer than {LENGTH_MAX_BYTES} bytes; put it into a recording rule");
@@ -165,6 +174,32 @@ fn without_parentheses(mut expression: &Expr) -> &Expr {
     expression
 }
 
+fn name_metrics(expression: &Expr, metrics: &mut Vec<String>) {
+    match expression {
+        Expr::Aggregate(e) => {
+            name_metrics(&e.expr, metrics);
+            e.param.iter().for_each(|parameter| name_metrics(parameter, metrics));
+        }
+        Expr::Unary(e) => name_metrics(&e.expr, metrics),
+        Expr::Paren(e) => name_metrics(&e.expr, metrics),
+        Expr::Binary(e) => {
+            name_metrics(&e.lhs, metrics);
+            name_metrics(&e.rhs, metrics);
+        }
+        Expr::Subquery(e) => name_metrics(&e.expr, metrics),
+        Expr::MatrixSelector(e) => metrics.extend(name_of(&e.vs)),
+        Expr::VectorSelector(e) => metrics.extend(name_of(e)),
+        Expr::Call(e) => e.args.args.iter().for_each(|argument| name_metrics(argument, metrics)),
+        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => {}
+    }
+}
+
+/// By its name, or by `{__name__="..."}`.
+fn name_of(selector: &VectorSelector) -> Option<String> {
+    let is_name = |m: &&promql_parser::label::Matcher| m.name == METRIC_NAME && m.op == ParsedOp::Equal;
+    selector.name.clone().or_else(|| selector.matchers.matchers.iter().find(is_name).map(|m| m.value.clone()))
+}
+
 fn longest_range(expression: &Expr) -> Duration {
     let longest = |a: &Expr, b: &Expr| longest_range(a).max(longest_range(b));
     match expression {
@@ -231,6 +266,20 @@ mod tests {
         for (promql, seconds) in table {
             let window = Duration::from_secs(seconds);
             assert_eq!(recognise(promql), Ok(Query::Opaque { promql: promql.to_owned(), window }), "{promql}");
+        }
+    }
+
+    #[test]
+    fn every_metric_of_an_expression_is_named() {
+        let table: [(&str, &[&str]); 5] = [
+            ("sum(rate(a[1m])) + on() (sum(rate(b[5m])) or vector(0))", &["a", "b"]),
+            (r#"max_over_time(sum(rate({__name__="c"}[1m]))[10m:])"#, &["c"]),
+            ("-topk(scalar(d), sum by (e) (f))", &["f", "d"]),
+            ("time()", &[]),
+            ("sum(", &[]),
+        ];
+        for (promql, expected) in table {
+            assert_eq!(metrics_of(promql), expected, "{promql}");
         }
     }
 

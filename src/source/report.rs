@@ -33,6 +33,8 @@ pub enum OnlineReading {
     ServerRate,
     /// An expression that only the server can evaluate.
     Opaque,
+    /// A counter that is pushed over OTLP.
+    Pushed,
 }
 
 /// What a query returned.
@@ -52,6 +54,7 @@ impl OnlineReading {
         match self {
             Self::Raw => "recognised: a counter, read by its raw samples",
             Self::ServerRate => "recognised: a counter with too many series, its rate is left to the server",
+            Self::Pushed => "pushed over OTLP",
             Self::Opaque => "opaque: evaluated by the server",
         }
     }

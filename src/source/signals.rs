@@ -30,6 +30,8 @@ pub struct DemandSignal {
     pub service_label: String,
     /// Label that names the operation, where there is one.
     pub operation_label: Option<String>,
+    /// Whether a metric that counts sampled spans is taken, because its counts are adjusted.
+    pub is_adjusted: bool,
 }
 
 /// What `received` and `dropped` count.
@@ -46,6 +48,8 @@ pub enum Unit {
 pub enum Query {
     /// A counter, read as raw samples with their own timestamps.
     Counter(Counter),
+    /// A counter that is pushed over OTLP.
+    Pushed(Counter),
     /// PromQL that only the server can evaluate: no freshness of its own, and `window` of dead time.
     Opaque {
         /// The expression.
@@ -56,12 +60,24 @@ pub enum Query {
 }
 
 impl Query {
+    /// Whether it is pushed to us, so that nobody is asked.
+    pub const fn is_pushed(&self) -> bool {
+        matches!(self, Self::Pushed(_))
+    }
+
     /// How far back a rate looks that the server computes for it.
     pub fn window(&self) -> Duration {
         match self {
-            Self::Counter(counter) => counter.window,
+            Self::Counter(counter) | Self::Pushed(counter) => counter.window,
             Self::Opaque { window, .. } => *window,
         }
+    }
+}
+
+impl Signals {
+    /// The three that are summed, each with its key in the policy file.
+    pub fn queries(&self) -> [(&'static str, &Query); 3] {
+        [("demand", &self.demand.query), ("received", &self.received), ("dropped", &self.dropped)]
     }
 }
 

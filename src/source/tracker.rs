@@ -46,6 +46,8 @@ struct Series {
     rise: Rise,
     spacing_ms: Option<i64>,
     is_new: bool,
+    /// It is known to be over, and forgotten at the next settlement unless it comes again.
+    has_ended: bool,
 }
 
 /// One series' samples of one poll.
@@ -59,6 +61,9 @@ pub(super) struct Observation<'a> {
     pub(super) samples: &'a [Sample],
     /// The target that showed it; `None` = the one that its labels name.
     pub(super) target: Option<TargetId>,
+    /// The first sample is where the series begins, or begins anew: it is joined to nothing before it, and no birth is
+    /// presumed.
+    pub(super) starts_anew: bool,
 }
 
 /// What a [`Tracker`] measured, times on the source's clock.
@@ -116,22 +121,24 @@ impl Tracker {
         targets: &mut Targets,
         labels: impl FnOnce() -> Option<Labels<'l>>,
     ) -> Result<u64, TooManySeries> {
-        let Observation { key, known, samples, .. } = observation;
+        let Observation { key, known, samples, starts_anew, .. } = observation;
         let poll = self.polls;
         let Some(index) = known.or_else(|| self.keys.find(key, self.last)) else {
             return self.meet(observation, targets, labels);
         };
         self.keys.follow(self.last.replace(index), index);
         let known = &mut self.series[index];
+        known.has_ended = false;
         if mem::replace(&mut known.seen_in_poll, poll) == poll {
             return Ok(1);
         }
         if let Some(target) = known.target {
-            targets.note(target, samples.iter().map(|s| s.at_ms));
+            targets.note(target, noted(observation));
         }
         known.spacing_ms = spacing_ms(samples).or(known.spacing_ms);
         let gap_max_ms = gap_max_ms(known.spacing_ms.or(self.interval_ms));
-        if let Some(rise) = rise(Some(known.rise.to), samples, gap_max_ms) {
+        let last = (!starts_anew).then_some(known.rise.to);
+        if let Some(rise) = rise(last, samples, gap_max_ms) {
             known.rise = rise;
         }
         Ok(u64::from(known.group.is_none()))
@@ -139,10 +146,11 @@ impl Tracker {
 
     fn meet<'l>(
         &mut self,
-        Observation { key, samples, target, .. }: Observation<'_>,
+        observation: Observation<'_>,
         targets: &mut Targets,
         labels: impl FnOnce() -> Option<Labels<'l>>,
     ) -> Result<u64, TooManySeries> {
+        let Observation { key, samples, target, starts_anew, .. } = observation;
         let Some(rise) = rise(None, samples, i64::MAX) else { return Ok(0) };
         if self.series.len() >= self.series_max {
             return Err(TooManySeries);
@@ -152,14 +160,29 @@ impl Tracker {
         let group = names.map(|(service, operation)| self.groups.index_of(service, operation));
         let target = target.or_else(|| targets.id(labels.get("job"), labels.get("instance")));
         if let Some(target) = target {
-            targets.note(target, samples.iter().map(|s| s.at_ms));
+            targets.note(target, noted(observation));
         }
         let spacing_ms = spacing_ms(samples);
-        let series = Series { group, target, seen_in_poll: self.polls, rise, spacing_ms, is_new: true };
+        let series = Series {
+            group,
+            target,
+            seen_in_poll: self.polls,
+            rise,
+            spacing_ms,
+            is_new: !starts_anew,
+            has_ended: false,
+        };
         let index = self.keys.insert(key);
         self.keys.follow(self.last.replace(index), index);
         self.series.push(series);
         Ok(u64::from(group.is_none()))
+    }
+
+    /// The series has ended, and is known to: what it last did is not held.
+    pub(super) fn end(&mut self, key: &str) {
+        if let Some(index) = self.keys.find(key, self.last) {
+            self.series[index].has_ended = true;
+        }
     }
 
     /// Whether the series was taken in before.
@@ -170,6 +193,12 @@ impl Tracker {
     /// What its series are told by.
     pub(super) fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// How many series there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.series.len()
     }
 
     /// The time between two samples of most series; `None` until known.
@@ -225,7 +254,8 @@ impl Tracker {
     }
 
     fn forget(&mut self, now_ms: i64) {
-        let is_kept = |s: &Series| now_ms.saturating_sub(s.rise.to.at_ms) <= forget_after_ms(s.spacing_ms);
+        let is_kept =
+            |s: &Series| !s.has_ended && now_ms.saturating_sub(s.rise.to.at_ms) <= forget_after_ms(s.spacing_ms);
         if self.series.iter().all(is_kept) {
             return;
         }
@@ -264,6 +294,13 @@ impl Tracker {
         let newest_ms = sums.iter().map(|s| s.newest_ms).max();
         Measured { rows, over_ms: span.live.or(span.all), newest_ms }
     }
+}
+
+/// When the target was seen to show the series: a start that is told is not a time at which anything was shown.
+fn noted(observation: Observation<'_>) -> impl Iterator<Item = i64> {
+    let Observation { samples, starts_anew, .. } = observation;
+    let told = if starts_anew { samples.len().saturating_sub(1) } else { 0 };
+    samples[told..].iter().map(|sample| sample.at_ms)
 }
 
 impl Sum {
@@ -352,7 +389,7 @@ mod tests {
             let samples: Vec<Sample> =
                 samples.iter().filter_map(|(at, value)| Sample::new(at * SECOND, *value)).collect();
             let (service, instance) = key.split_once('@').expect("service@instance");
-            let observation = Observation { key, known: None, samples: &samples, target: None };
+            let observation = Observation { key, known: None, samples: &samples, target: None, starts_anew: false };
             self.tracker.observe(observation, &mut self.targets, || {
                 let pairs = [("service", service), ("instance", instance)];
                 Some(Labels(pairs.map(|(l, v)| (Cow::Borrowed(l), Cow::Borrowed(v))).to_vec()))
@@ -395,6 +432,22 @@ mod tests {
         let burst = bench.poll(15, &[("cart@a", &[(10, 1.0), (15, 1.0)]), ("pay@a", &[(15, 5000.0)])]);
         assert_eq!(bench.rows(&burst), [row("cart", 0.0, ""), row("pay", 1000.0, "")]);
         assert_eq!(burst.over_ms, Some((10_000, 15_000)));
+    }
+
+    #[test]
+    fn a_series_that_begins_anew_is_joined_to_nothing_and_one_that_ended_is_not_held() {
+        let mut bench = Bench::new();
+        bench.poll(10, &[("cart@a", &[(5, 100.0), (10, 200.0)])]);
+        let samples = [(12, 0.0), (15, 60.0)].map(|(at, value)| Sample { at_ms: at * SECOND, value });
+        let observation =
+            Observation { key: "cart@a", known: None, samples: &samples, target: None, starts_anew: true };
+        let no_labels = || -> Option<Labels<'static>> { None };
+        assert_eq!(bench.tracker.observe(observation, &mut bench.targets, no_labels), Ok(0));
+        let anew = bench.poll(15, &[("pay@b", &[(10, 0.0), (15, 0.0)])]);
+        assert_eq!((bench.rows(&anew)[0].clone(), anew.over_ms), (row("cart", 20.0, ""), Some((10_000, 15_000))));
+        bench.tracker.end("cart@a");
+        let ended = bench.poll(16, &[]);
+        assert_eq!(bench.rows(&ended), [row("pay", 0.0, "")]);
     }
 
     #[test]

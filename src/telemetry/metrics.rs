@@ -20,6 +20,10 @@ pub struct Metrics {
     pub source_warnings: Counter,
     /// Values of the source that were not numbers a rate can be made of, and were left out.
     pub source_rejected_values: Counter,
+    /// Points pushed over OTLP by what became of them.
+    pub otlp_points: Family<OutcomeLabels, Counter>,
+    /// Requests over OTLP by how they were answered.
+    pub otlp_requests: Family<OutcomeLabels, Counter>,
     /// 1 if the last reload of the policies succeeded, 0 if the set before it is still in force.
     pub reload_success: Gauge,
     /// Requests for a strategy by protocol and outcome.
@@ -82,6 +86,8 @@ impl Metrics {
         r.register("source_queries", "Queries to the source by outcome", self.source_queries.clone());
         r.register("source_warnings", "Answers of the source that carried warnings", self.source_warnings.clone());
         r.register("source_rejected_values", "Values of the source left out", self.source_rejected_values.clone());
+        r.register("otlp_points", "Points pushed over OTLP by outcome", self.otlp_points.clone());
+        r.register("otlp_requests", "Requests over OTLP by outcome", self.otlp_requests.clone());
         r.register("reload_success", "1 if the last reload of the policies succeeded", self.reload_success.clone());
         r.register("serve_requests", "Requests for a strategy", self.serve_requests.clone());
         r.register("serve_connections", "Open connections", self.serve_connections.clone());

@@ -39,6 +39,7 @@ clients='js            node,npm   install_npm
 js-legacy     node,npm   install_npm
 python-legacy python3    install_pip
 python-grpc   python3    install_pip
+python-otlp   python3    install_pip
 go            go         install_go
 java          java,mvn   install_maven'
 

@@ -47,6 +47,7 @@ fn address_in_use() -> Result<(), Failed> {
         ("serve.http", "FLYBALL__SERVE__HTTP"),
         ("serve.grpc", "FLYBALL__SERVE__GRPC"),
         ("admin.listen", "FLYBALL__ADMIN__LISTEN"),
+        ("source.otlp.listen", "FLYBALL__SOURCE__OTLP__LISTEN"),
     ] {
         let home = Home::new(SOURCE, &policy(COUNTERS));
         let mut command = home.command();

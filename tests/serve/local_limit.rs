@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use flyball::controller::answer::Strategy;
 use flyball::controller::snapshot::Snapshot;
-use flyball::sampling::decision::LocalShare;
+use flyball::sampling::local::LocalShare;
 use flyball::sampling::probability::Probability;
 use flyball::time::WallTime;
 use flyball_sdk::{FlyballSampler, LocalLimitSettings};

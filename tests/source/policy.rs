@@ -22,6 +22,7 @@ pub(crate) fn signals(demand: &str, received: &str, dropped: &str) -> Arc<Signal
             query: query(demand),
             service_label: "service".to_owned(),
             operation_label: Some("operation".to_owned()),
+            is_adjusted: false,
         },
         received: query(received),
         dropped: query(dropped),
@@ -60,7 +61,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new(config: &SourceConfig, signals: Arc<Signals>) -> Self {
         let metrics = Metrics::default();
-        let source = connect(config, metrics.clone()).expect("a source");
+        let source = connect(&config.clone().into(), metrics.clone()).expect("a source");
         Self { source, policies: vec![("shop".into(), signals)], metrics, clock: Clock::start() }
     }
 

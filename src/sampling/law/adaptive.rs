@@ -27,13 +27,26 @@ struct Root<'a> {
     free: f64,
 }
 
-/// Shares `budget` spans/s among `services`, each a root with demand. In their order.
-pub fn allocate(policy: &Policy, services: &[&Service], budget: f64, spans_per_trace: f64) -> Vec<Wanted> {
+/// What is shared.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared {
+    /// Spans/s.
+    pub budget: f64,
+    /// Spans/s of it that no load has proven yet: nobody's local share counts on them.
+    pub unproven: f64,
+    /// Spans that one sampled root causes.
+    pub spans_per_trace: f64,
+}
+
+/// Shares a budget among `services`, each a root with demand. In their order.
+pub fn allocate(policy: &Policy, services: &[&Service], shared: Shared) -> Vec<Wanted> {
+    let Shared { budget, unproven, spans_per_trace } = shared;
     let bounds = &policy.probability;
     let fixed: Vec<Vec<(usize, Want)>> = services.iter().map(|s| fixed_operations(s, s.rule(policy))).collect();
     let roots: Vec<Root<'_>> = services.iter().zip(&fixed).map(|(s, f)| Root::new(s, s.rule(policy), f)).collect();
     let claims: Vec<Claim> = roots.iter().map(|root| root.claim(bounds)).collect();
     let (shares, room) = share(budget / spans_per_trace, &claims);
+    let room = room.less(unproven / spans_per_trace);
     let parts = roots.iter().zip(fixed).zip(shares.iter().zip(&claims));
     let split = |((root, fixed), (traces, claim)): ((&Root<'_>, _), (&f64, &Claim))| {
         let wanted = root.split(bounds, fixed, *traces, claim, spans_per_trace);

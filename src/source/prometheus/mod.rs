@@ -9,6 +9,7 @@
 mod answer;
 mod client;
 mod freshness;
+mod number;
 mod policy;
 mod rates;
 mod replay;

@@ -1,4 +1,5 @@
-//! One policy's three signals on a Prometheus server, and the targets behind them.
+//! One policy's signals on a Prometheus server, and the targets behind them. A signal that is pushed elsewhere is none
+//! of them, and stays empty.
 
 use std::sync::Arc;
 
@@ -9,10 +10,11 @@ use super::freshness::Freshness;
 use super::signal::{Fetched, Signal, age};
 use crate::sampling::traffic::Traffic;
 use crate::source::error::QueryError;
+use crate::source::groups::Groups;
 use crate::source::labels::Grouping;
 use crate::source::reading::Readings;
 use crate::source::rhythm::Votes;
-use crate::source::signals::Signals;
+use crate::source::signals::{Query, Signals};
 use crate::source::targets::Targets;
 use crate::source::timeline::Timeline;
 use crate::telemetry::metrics::Metrics;
@@ -25,9 +27,9 @@ const GAP_MAX_MS: i64 = 150_000;
 #[derive(Debug)]
 pub(super) struct PolicyState {
     signals: Arc<Signals>,
-    demand: Signal,
-    received: Signal,
-    dropped: Signal,
+    demand: Option<Signal>,
+    received: Option<Signal>,
+    dropped: Option<Signal>,
     targets: Targets,
     freshness: Freshness,
 }
@@ -35,18 +37,20 @@ pub(super) struct PolicyState {
 /// One poll's answers, not decoded yet.
 #[derive(Debug)]
 pub(super) struct Answers {
-    demand: Fetched,
-    received: Fetched,
-    dropped: Fetched,
+    demand: Option<Fetched>,
+    received: Option<Fetched>,
+    dropped: Option<Fetched>,
     freshness: Option<Bytes>,
 }
 
 impl PolicyState {
     pub(super) fn new(signals: &Arc<Signals>, raw_series_max: usize) -> Self {
+        let signal =
+            |query: &Query, grouping| (!query.is_pushed()).then(|| Signal::new(query, grouping, raw_series_max));
         Self {
-            demand: Signal::new(&signals.demand.query, Grouping::of_demand(&signals.demand), raw_series_max),
-            received: Signal::new(&signals.received, Grouping::Total, raw_series_max),
-            dropped: Signal::new(&signals.dropped, Grouping::Total, raw_series_max),
+            demand: signal(&signals.demand.query, Grouping::of_demand(&signals.demand)),
+            received: signal(&signals.received, Grouping::Total),
+            dropped: signal(&signals.dropped, Grouping::Total),
             targets: Targets::default(),
             freshness: Freshness::default(),
             signals: Arc::clone(signals),
@@ -59,7 +63,7 @@ impl PolicyState {
 
     /// After the answers are taken in: when its samples were scraped.
     pub(super) fn vote(&self, votes: &mut Votes) {
-        for signal in [&self.demand, &self.received, &self.dropped] {
+        for signal in [&self.demand, &self.received, &self.dropped].into_iter().flatten() {
             signal.vote(votes);
         }
         votes.cast(self.freshness.shortest(), self.freshness.newest_ms().into_iter());
@@ -74,9 +78,9 @@ impl PolicyState {
             }
         };
         let (demand, received, dropped, freshness) = tokio::try_join!(
-            self.demand.fetch(client, now),
-            self.received.fetch(client, now),
-            self.dropped.fetch(client, now),
+            fetch(self.demand.as_ref(), client, now),
+            fetch(self.received.as_ref(), client, now),
+            fetch(self.dropped.as_ref(), client, now),
             freshness,
         )?;
         Ok(Answers { demand, received, dropped, freshness })
@@ -85,9 +89,9 @@ impl PolicyState {
     /// Ready answers of demand, received and dropped, as if they had been asked for at `at`.
     pub(super) fn replayed(&self, at: MonoTime, demand: &Bytes, received: &Bytes, dropped: &Bytes) -> Answers {
         Answers {
-            demand: self.demand.replayed(at, demand),
-            received: self.received.replayed(at, received),
-            dropped: self.dropped.replayed(at, dropped),
+            demand: self.demand.as_ref().map(|signal| signal.replayed(at, demand)),
+            received: self.received.as_ref().map(|signal| signal.replayed(at, received)),
+            dropped: self.dropped.as_ref().map(|signal| signal.replayed(at, dropped)),
             freshness: None,
         }
     }
@@ -100,38 +104,55 @@ impl PolicyState {
         metrics: &Metrics,
     ) -> Result<Traffic, QueryError> {
         let targets = &mut self.targets;
-        let demand = self.demand.observe(&answers.demand, targets, timeline, metrics);
-        let received = self.received.observe(&answers.received, targets, timeline, metrics);
-        let dropped = self.dropped.observe(&answers.dropped, targets, timeline, metrics);
+        let mut observe = |signal: &mut Option<Signal>, fetched: &Option<Fetched>| match (signal, fetched) {
+            (Some(signal), Some(fetched)) => signal.observe(fetched, targets, timeline, metrics).map(Some),
+            _ => Ok(None),
+        };
+        let demand = observe(&mut self.demand, &answers.demand);
+        let received = observe(&mut self.received, &answers.received);
+        let dropped = observe(&mut self.dropped, &answers.dropped);
         let known_age = answers.freshness.as_ref().map(|body| age(body, metrics));
-        let gaps = [&self.demand, &self.received, &self.dropped].into_iter().filter_map(Signal::gap_max_ms);
+        let signals = [&self.demand, &self.received, &self.dropped].into_iter().flatten();
+        let gaps = signals.filter_map(Signal::gap_max_ms);
         targets.settle(gaps.max().unwrap_or(GAP_MAX_MS), timeline.source_now_ms);
 
         // An error is returned only after all are settled: each signal's state is whole again for the next poll.
         let (demand, demand_error) = split(demand);
         let (received, received_error) = split(received);
         let (dropped, dropped_error) = split(dropped);
+        let settle = |signal: &mut Option<Signal>, observed| {
+            signal.as_mut().map(|signal| signal.settle(observed, targets, timeline)).unwrap_or_default()
+        };
         let mut readings = Readings {
-            demand: self.demand.settle(demand, targets, timeline),
-            received: self.received.settle(received, targets, timeline),
-            dropped: self.dropped.settle(dropped, targets, timeline),
+            demand: settle(&mut self.demand, demand),
+            received: settle(&mut self.received, received),
+            dropped: settle(&mut self.dropped, dropped),
         };
         if let Some(error) = demand_error.or(received_error).or(dropped_error) {
             return Err(error);
         }
         if let (Some(answered), false) = (known_age.transpose()?, readings.demand.rows.is_empty()) {
-            let age = self.freshness.age(answered, self.demand.window(), timeline);
+            let window = self.signals.demand.query.window();
+            let age = self.freshness.age(answered, window, timeline);
             if readings.demand.age.is_none() {
                 readings.demand.interval = self.freshness.interval();
-                let over_ms = self.freshness.over_ms(self.demand.window());
+                let over_ms = self.freshness.over_ms(window);
                 readings.demand.over_ms = over_ms.or(readings.demand.over_ms);
             }
             readings.demand.age = Some(readings.demand.age.map_or(age, |own| own.max(age)));
         }
-        readings.traffic(self.demand.groups(), timeline)
+        let none = Groups::default();
+        readings.traffic(self.demand.as_ref().map_or(&none, Signal::groups), timeline)
     }
 }
 
-fn split<T>(result: Result<T, QueryError>) -> (Option<T>, Option<QueryError>) {
-    result.map_or_else(|error| (None, Some(error)), |value| (Some(value), None))
+async fn fetch(signal: Option<&Signal>, client: &Client, now: MonoTime) -> Result<Option<Fetched>, QueryError> {
+    match signal {
+        Some(signal) => signal.fetch(client, now).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn split<T>(result: Result<Option<T>, QueryError>) -> (Option<T>, Option<QueryError>) {
+    result.map_or_else(|error| (None, Some(error)), |value| (value, None))
 }

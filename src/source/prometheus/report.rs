@@ -11,10 +11,10 @@ use crate::source::signals::{Counter, Query, Signals};
 const SAMPLE_MAX_CHARS: usize = 200;
 
 pub(super) async fn ask(client: &Client, signals: &Signals, raw_series_max: usize) -> OnlineReport {
-    let asked = [("demand", &signals.demand.query), ("received", &signals.received), ("dropped", &signals.dropped)];
-    let mut queries = Vec::with_capacity(asked.len() + 1);
-    for (signal, query) in asked {
+    let mut queries = Vec::with_capacity(4);
+    for (signal, query) in signals.queries() {
         let mut report = match query {
+            Query::Pushed(_) => continue,
             Query::Counter(counter) => ask_counter(client, signal, counter, raw_series_max).await,
             Query::Opaque { promql, .. } => ask_opaque(client, signal, promql).await,
         };

@@ -11,13 +11,8 @@ use serde::de::{Error as _, IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::answer::Point;
+use super::number::{decimal, quoted_number};
 use crate::source::keys::{KeyIndex, Keys};
-
-/// Digits that a number may have for its integer to be exact as `f64`.
-const EXACT_DIGITS_MAX: usize = 15;
-/// Powers of ten that are exact too: one division of two exact numbers is rounded once, as parsing is.
-const POWERS: [f64; EXACT_DIGITS_MAX + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// One value of one series. Without a value: a native histogram.
 #[derive(Debug)]
@@ -245,33 +240,6 @@ fn object_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The number in front of the closing quote, and its length; NaN where it is none. `None` where it holds escapes.
-fn quoted_number(text: &str) -> Option<(f64, usize)> {
-    if let Some((value, length)) = decimal(text.as_bytes())
-        && text.as_bytes().get(length) == Some(&b'"')
-    {
-        return Some((value, length));
-    }
-    let length = text.bytes().position(|byte| byte == b'"')?;
-    let number = &text[..length];
-    (!number.contains('\\')).then(|| (number.parse().unwrap_or(f64::NAN), length))
-}
-
-/// The digits that `text` begins with, as `123` or `123.456`, and how many bytes they take; `None` where there are none,
-/// or too many to be exact.
-fn decimal(text: &[u8]) -> Option<(f64, usize)> {
-    let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let whole = digits(0);
-    let fraction = if text.get(whole) == Some(&b'.') { digits(whole + 1) } else { 0 };
-    if whole == 0 || whole + fraction > EXACT_DIGITS_MAX {
-        return None;
-    }
-    let length = if fraction > 0 { whole + 1 + fraction } else { whole };
-    let value = |sum: u64, byte: &u8| sum * 10 + u64::from(byte - b'0');
-    let integer = text[..length].iter().filter(|byte| **byte != b'.').fold(0, value);
-    Some((integer as f64 / POWERS[fraction], length))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -344,12 +312,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn numbers_are_what_the_standard_library_reads(text in "-?[0-9]{1,20}(\\.[0-9]{1,20})?(e-?[0-9]{1,2})?") {
-            let quoted = format!("{text}\"]");
-            prop_assert_eq!(quoted_number(&quoted), Some((text.parse().expect("a number"), text.len())));
-        }
-
         #[test]
         fn any_text_is_rows_or_an_error(text in "\\[?[\\[\\]{}\",:a1. metricvalus]{0,60}") {
             let _ = Reader::new(&text, 0, None).vector();

@@ -66,7 +66,9 @@ impl Signal {
     pub(super) fn new(query: &Query, grouping: Grouping, raw_series_max: usize) -> Self {
         let window = query.window();
         let reading = match query {
-            Query::Counter(_) => By::Raw(Tracker::new(grouping.clone(), window, None, raw_series_max)),
+            Query::Counter(_) | Query::Pushed(_) => {
+                By::Raw(Tracker::new(grouping.clone(), window, None, raw_series_max))
+            }
             Query::Opaque { .. } => By::Server(Rates::new(grouping.clone(), window)),
         };
         let first_range = window.clamp(FIRST_RANGE.0, FIRST_RANGE.1);
@@ -80,11 +82,6 @@ impl Signal {
             first_range,
             freshness: Freshness::default(),
         }
-    }
-
-    /// How far back the server's rates look.
-    pub(super) fn window(&self) -> Duration {
-        self.query.window()
     }
 
     /// The groups that the last reading's rows point to.
@@ -124,7 +121,7 @@ impl Signal {
                 let body = client.query(promql).await?;
                 return Ok(Fetched { at: now, body, freshness: None, was_counted: false, is_raw: false });
             }
-            Query::Counter(counter) => counter,
+            Query::Counter(counter) | Query::Pushed(counter) => counter,
         };
         let is_due = self.counted_at.is_none_or(|at| now.since(at) > RECOUNT_AFTER);
         let is_raw = if is_due {
@@ -257,7 +254,8 @@ fn observe_raw(tracker: &mut Tracker, answer: &Answer<'_>, targets: &mut Targets
     let (mut samples, mut rejected, mut usable) = (Vec::<Sample>::new(), 0, 0usize);
     for row in rows {
         let bad = answer.read_samples(row, &mut samples);
-        let observation = Observation { key: row.metric, known: row.known, samples: &samples, target: None };
+        let observation =
+            Observation { key: row.metric, known: row.known, samples: &samples, target: None, starts_anew: false };
         let unnamed = tracker
             .observe(observation, targets, || labels(row.metric))
             .map_err(|_| QueryError::too_large(rows.len(), "series", "the rate is left to the server from now on"))?;

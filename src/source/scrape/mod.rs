@@ -9,7 +9,6 @@
 mod exposition;
 mod policy;
 mod report;
-mod selector;
 mod target;
 
 use std::collections::{HashMap, HashSet};

@@ -1,16 +1,17 @@
-//! One policy's three counters over all scraped targets.
+//! One policy's counters over all scraped targets. A signal that is pushed elsewhere is none of them, and stays empty.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::exposition::Line;
-use super::selector::{Selector, labels_of};
-use super::target::Target;
+use super::target::{Target, labels_of};
 use crate::sampling::traffic::Traffic;
 use crate::source::error::QueryError;
+use crate::source::groups::Groups;
 use crate::source::increase::Sample;
 use crate::source::labels::Grouping;
 use crate::source::reading::{Reading, Readings};
+use crate::source::selector::Selector;
 use crate::source::signals::{Query, Signals};
 use crate::source::targets::Targets;
 use crate::source::timeline::Timeline;
@@ -30,9 +31,9 @@ pub(super) struct PolicyState {
 
 #[derive(Debug)]
 struct Counters {
-    demand: Counter,
-    received: Counter,
-    dropped: Counter,
+    demand: Option<Counter>,
+    received: Option<Counter>,
+    dropped: Option<Counter>,
     targets: Targets,
 }
 
@@ -65,7 +66,7 @@ impl PolicyState {
     /// The metrics that this policy wants to see.
     pub(super) fn metrics(&self) -> impl Iterator<Item = &str> {
         let all = self.counters.iter().flat_map(|c| [&c.demand, &c.received, &c.dropped]);
-        all.map(|counter| counter.selector.metric.as_str())
+        all.flatten().map(|counter| counter.selector.metric.as_str())
     }
 
     /// Takes one poll in: each target that answered, by its time, and all samples that some policy wants.
@@ -91,10 +92,13 @@ impl PolicyState {
 
 impl Counters {
     fn new(signals: &Signals, interval: Duration) -> Result<Self, QueryError> {
+        let counter = |query: &Query, grouping| {
+            if query.is_pushed() { Ok(None) } else { Counter::new(query, grouping, interval).map(Some) }
+        };
         Ok(Self {
-            demand: Counter::new(&signals.demand.query, Grouping::of_demand(&signals.demand), interval)?,
-            received: Counter::new(&signals.received, Grouping::Total, interval)?,
-            dropped: Counter::new(&signals.dropped, Grouping::Total, interval)?,
+            demand: counter(&signals.demand.query, Grouping::of_demand(&signals.demand))?,
+            received: counter(&signals.received, Grouping::Total)?,
+            dropped: counter(&signals.dropped, Grouping::Total)?,
             targets: Targets::default(),
         })
     }
@@ -103,15 +107,20 @@ impl Counters {
     fn observe(&mut self, scrape: &Scrape<'_>) -> u64 {
         let targets = &mut self.targets;
         let counters = [&mut self.demand, &mut self.received, &mut self.dropped];
-        counters.into_iter().map(|counter| counter.observe(scrape, targets)).sum()
+        counters.into_iter().flatten().map(|counter| counter.observe(scrape, targets)).sum()
     }
 
     fn settle(&mut self, timeline: &Timeline) -> Result<Traffic, QueryError> {
-        self.targets.settle(self.demand.tracker.gap_max_ms(), timeline.source_now_ms);
+        let first = [&self.demand, &self.received, &self.dropped].into_iter().flatten().next();
+        let gap_max_ms = first.map_or(0, |counter| counter.tracker.gap_max_ms());
+        self.targets.settle(gap_max_ms, timeline.source_now_ms);
         let counters = [&mut self.demand, &mut self.received, &mut self.dropped];
-        let [demand, received, dropped] = counters.map(|counter| counter.settle(&self.targets, timeline));
+        let [demand, received, dropped] = counters.map(|counter| {
+            counter.as_mut().map_or_else(|| Ok(Reading::default()), |counter| counter.settle(&self.targets, timeline))
+        });
+        let none = Groups::default();
         Readings { demand: demand?, received: received?, dropped: dropped? }
-            .traffic(self.demand.tracker.groups(), timeline)
+            .traffic(self.demand.as_ref().map_or(&none, |demand| demand.tracker.groups()), timeline)
     }
 }
 
@@ -133,7 +142,13 @@ impl Counter {
             return 0;
         }
         let Some(sample) = Sample::new(line.at_ms.unwrap_or(at_ms), line.value) else { return 1 };
-        let observation = Observation { key: &self.key, known: None, samples: &[sample], target: target.id(targets) };
+        let observation = Observation {
+            key: &self.key,
+            known: None,
+            samples: &[sample],
+            target: target.id(targets),
+            starts_anew: false,
+        };
         let observed = self.tracker.observe(observation, targets, || Some(labels_of(&line, &target.instance)));
         self.is_full |= observed.is_err();
         observed.unwrap_or(1)
@@ -150,7 +165,6 @@ impl Counter {
 
 /// Why these signals cannot be scraped.
 fn refusal(signals: &Signals) -> QueryError {
-    let queries = [&signals.demand.query, &signals.received, &signals.dropped];
-    let refused = queries.into_iter().find_map(|query| Selector::new(query).err());
+    let refused = signals.queries().into_iter().find_map(|(_, query)| Selector::new(query).err());
     refused.expect("a policy has no counters only if one of its queries was refused")
 }

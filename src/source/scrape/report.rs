@@ -1,18 +1,18 @@
 //! Scrapes once and says what each query finds, for `check --online`.
 
 use super::exposition::{Line, parse};
-use super::selector::{Selector, labels_of};
-use super::target::{Scraped, Target};
+use super::target::{Scraped, Target, labels_of};
 use crate::source::error::QueryError;
 use crate::source::report::{OnlineQuery, OnlineReading, OnlineReport, OnlineResult};
+use crate::source::selector::Selector;
 use crate::source::signals::{Query, Signals};
 
 pub(super) fn ask(signals: &Signals, targets: &[Target], scraped: &[Result<Scraped, QueryError>]) -> OnlineReport {
-    let asked = [("demand", &signals.demand.query), ("received", &signals.received), ("dropped", &signals.dropped)];
     let down: Vec<String> = targets.iter().zip(scraped).filter_map(|(t, s)| down(t, s.as_ref().err()?)).collect();
-    let queries = asked.into_iter().map(|(signal, query)| {
+    let asked = signals.queries().into_iter().filter(|(_, query)| !query.is_pushed());
+    let queries = asked.map(|(signal, query)| {
         let (promql, reading) = match query {
-            Query::Counter(counter) => (counter.rate_expression(), OnlineReading::Raw),
+            Query::Counter(counter) | Query::Pushed(counter) => (counter.rate_expression(), OnlineReading::Raw),
             Query::Opaque { promql, .. } => (promql.clone(), OnlineReading::Opaque),
         };
         let result = Selector::new(query).and_then(|selector| find(&selector, targets, scraped));

@@ -1,20 +1,26 @@
 //! One target: fetched, bounded in time and bytes, and read only if its whole body can be.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::Client;
 use url::Url;
 
-use super::exposition::{Format, parse};
+use super::exposition::{Format, Line, parse};
 use crate::config::ScrapeConfig;
 use crate::source::error::QueryError;
 use crate::source::http_body::{self, BodyLimit};
+use crate::source::labels::Labels;
 use crate::source::targets::{TargetId, Targets};
 use crate::telemetry::metrics::{Metrics, OutcomeLabels};
 use crate::time::{Clock, MonoTime};
 
 /// OpenMetrics first: its end mark tells a whole body from a cut one.
 const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
+/// The `job` of series that name none themselves.
+const JOB: &str = "scrape";
 
 /// A metrics endpoint.
 #[derive(Debug)]
@@ -87,4 +93,53 @@ impl Scraped {
 
 fn malformed(detail: String) -> QueryError {
     QueryError::Malformed { expected: "a text exposition of metrics", detail }
+}
+
+/// A line's labels and those that the target adds: `instance`, its host and port, and `job`. The line's own win.
+pub(super) fn labels_of<'a>(line: &Line<'a>, instance: &'a str) -> Labels<'a> {
+    let mut labels = line.labels();
+    for (label, value) in [("instance", instance), ("job", JOB)] {
+        if labels.get(label).is_empty() {
+            labels.0.push((Cow::Borrowed(label), Cow::Borrowed(value)));
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::promql::recognise;
+    use crate::source::selector::Selector;
+
+    fn matches(query: &str, line: &str) -> bool {
+        let selector = Selector::new(&recognise(query).expect("PromQL")).expect("a counter");
+        let mut is_match = false;
+        parse(line, Format::Prometheus, |line| is_match = selector.matches(&labels_of(&line, "host:1")))
+            .expect("a line");
+        is_match
+    }
+
+    #[test]
+    fn matchers_mean_what_they_mean_in_promql() {
+        let line = r#"a{x="one",y="two"} 1"#;
+        let table = [
+            (r#"x="one""#, true),
+            (r#"x="on""#, false),
+            (r#"x!="one""#, false),
+            (r#"z="""#, true),
+            (r#"z!="""#, false),
+            (r#"x=~"on""#, false),
+            (r#"x=~"on.|two""#, true),
+            (r#"x!~"on""#, true),
+            (r#"z=~".*""#, true),
+            (r#"z=~".+""#, false),
+            (r#"x="one",y="one""#, false),
+            (r#"instance="host:1",job="scrape""#, true),
+        ];
+        for (matchers, expected) in table {
+            assert_eq!(matches(&format!("sum(rate(a{{{matchers}}}[1m]))"), line), expected, "{matchers}");
+        }
+        assert!(matches(r#"sum(rate(a{job="own"}[1m]))"#, r#"a{job="own"} 1"#), "a series' own job wins");
+    }
 }

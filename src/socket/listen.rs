@@ -58,12 +58,12 @@ pub fn raise_nofile_limit() -> io::Result<u64> {
 }
 
 /// The limit on open files in force.
-pub(super) fn nofile_limit() -> io::Result<u64> {
+pub(crate) fn nofile_limit() -> io::Result<u64> {
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
 }
 
 /// Binds one address; `key` is the configuration's name for it. Must be called inside a Tokio runtime.
-pub(super) fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+pub(crate) fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     socket(address).map_err(|source| BindError { key, address, source })
 }
 
@@ -78,18 +78,18 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// All listening sockets, accepted from in turn.
 #[derive(Debug)]
-pub(super) struct Listeners {
+pub(crate) struct Listeners {
     sockets: Vec<TcpListener>,
     next: usize,
 }
 
 impl Listeners {
-    pub(super) fn new(sockets: Vec<TcpListener>) -> Self {
+    pub(crate) fn new(sockets: Vec<TcpListener>) -> Self {
         Self { sockets, next: 0 }
     }
 
     /// The next connection and the index of the socket that it came by. Take a slot first.
-    pub(super) async fn accept(&mut self) -> (TcpStream, usize) {
+    pub(crate) async fn accept(&mut self) -> (TcpStream, usize) {
         let mut has_failed = false;
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {

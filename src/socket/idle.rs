@@ -17,31 +17,31 @@ use tokio_util::sync::CancellationToken;
 
 /// Counts a connection's requests; each open one holds a clone, so that the number of clones tells how many are open.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<AtomicU64>);
+pub(crate) struct Requests(Arc<AtomicU64>);
 
 /// How long a connection may be without use.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// Until its first request is complete.
-    pub(super) first: Duration,
+    pub(crate) first: Duration,
     /// After that, between two checks: an unused connection ends within twice this.
-    pub(super) check: Duration,
+    pub(crate) check: Duration,
 }
 
 impl Requests {
     /// One more; it is open while the clone lives.
-    pub(super) fn open(&self) -> Self {
+    pub(crate) fn open(&self) -> Self {
         self.count();
         self.clone()
     }
 
     /// One more, answered at once.
-    pub(super) fn count(&self) {
+    pub(crate) fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns when the connection is to end: the server drains, or nobody uses it.
-    pub(super) fn leave(&self, drain: &CancellationToken, patience: Patience) -> impl Future<Output = ()> {
+    pub(crate) fn leave(&self, drain: &CancellationToken, patience: Patience) -> impl Future<Output = ()> {
         Rarely::new(async move {
             tokio::select! {
                 () = drain.cancelled() => {}
