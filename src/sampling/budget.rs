@@ -33,7 +33,7 @@ const HASTE: f64 = 50.0;
 /// No probe is faster: 3.5 % for Q = 1 s.
 const PACE_MAX: f64 = 0.0006;
 /// Largest rise of the budget while one command is adopted: what is on its way adds to the overshoot.
-const RISE_PER_ADOPTION: f64 = 0.0025;
+const RISE_PER_ADOPTION: f64 = 0.0015;
 /// Adoption that is reckoned with until it is learnt: clients that poll once a minute.
 const UNLEARNT_ADOPTION: Duration = Duration::from_secs(60);
 /// First rest before a probe.
@@ -55,7 +55,7 @@ const USED_MIN: f64 = 0.85;
 /// Nor probed while less than this arrives: what nobody sends proves nothing.
 const PROBE_USED_MIN: f64 = 0.955;
 /// What was accepted when a probe met the capacity, less what the queue took of it.
-const PROBED: f64 = 0.995;
+const PROBED: f64 = 0.985;
 /// Share of the loss target that ends a probe.
 const PROBE_LOSS: f64 = 0.1;
 /// Relative fall of the load between two intervals from which a loss is its tail.
@@ -289,7 +289,7 @@ impl BudgetLoop {
         let Phase::Tracking(track) = self.phase else {
             // The filling queue took a part of it, up to what was more than before.
             return Some(match seen.is_surging {
-                true => accepted - 0.5 * (accepted - self.run.quiet).clamp(0.0, QUEUED_MAX * accepted),
+                true => accepted - 0.65 * (accepted - self.run.quiet).clamp(0.0, QUEUED_MAX * accepted),
                 // At the highest probability no command of ours moved the load.
                 false if !seen.is_wanted => self.lead(seen, accepted),
                 false => accepted,
