@@ -47,6 +47,11 @@ struct Inputs {
     received_per_second: Option<f64>,
     spans_per_trace: Option<f64>,
     share_spans_per_second: Option<f64>,
+    /// Root traces/s that the service's clients may cause together until the next decision; `null` where they do not
+    /// limit themselves.
+    share_traces_per_second: Option<f64>,
+    /// Root traces/s that this decision causes at the demand it was made from.
+    expected_traces_per_second: Option<f64>,
     budget_reason: &'static str,
     /// How old the newest demand was when this was decided.
     age_seconds: Option<f64>,
@@ -180,6 +185,8 @@ fn inputs(case: &Case<'_>) -> Inputs {
         received_per_second: seen.received_per_second,
         spans_per_trace: seen.spans_per_trace,
         share_spans_per_second: case.service.share_spans_per_second,
+        share_traces_per_second: case.service.local.map(|local| local.share_traces_per_second),
+        expected_traces_per_second: case.service.local.map(|local| local.expected_traces_per_second),
         budget_reason: seen.budget_reason.as_str(),
         age_seconds: seen.age.map(|age| age.as_secs_f64()),
     }
@@ -232,6 +239,8 @@ mod tests {
         assert_eq!((rows[0]["service"].as_str(), rows[0]["operation"].is_null()), (Some("checkout"), true));
         assert_eq!(rows[1]["operation"], "GET /cart");
         assert_eq!(rows[0]["inputs"]["share_spans_per_second"], 1000.0);
+        assert_eq!(rows[0]["inputs"]["share_traces_per_second"], 150.0);
+        assert_eq!(rows[0]["inputs"]["expected_traces_per_second"], 125.0);
         assert_eq!(rows[0]["generation"], 7);
     }
 

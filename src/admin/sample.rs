@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
 };
+use crate::sampling::local::LocalShare;
 use crate::sampling::probability::Probability;
 use crate::time::WallTime;
 
 /// Every reason there is.
-pub(crate) const REASONS: [Reason; 25] = [
+pub(crate) const REASONS: [Reason; 27] = [
     Reason::Initial,
     Reason::Restored,
     Reason::Fixed,
@@ -34,6 +35,8 @@ pub(crate) const REASONS: [Reason; 25] = [
     Reason::DemandAbsent,
     Reason::Outage,
     Reason::Partial,
+    Reason::PipelineAbsent,
+    Reason::Recovering,
     Reason::Fallback,
 ];
 
@@ -62,7 +65,7 @@ pub(crate) fn policy() -> PolicyDecision {
             rate,
             demand_per_second: Some(500.0),
             share_spans_per_second: Some(1000.0),
-            local: None,
+            local: Some(LocalShare { expected_traces_per_second: 125.0, share_traces_per_second: 150.0 }),
             operations: vec![operation],
         }],
         stranger: Probability::saturating(0.1),

@@ -74,6 +74,8 @@ struct Inputs {
     budget_spans_per_second: Option<f64>,
     spans_per_trace: Option<f64>,
     share_spans_per_second: Option<f64>,
+    share_traces_per_second: Option<f64>,
+    expected_traces_per_second: Option<f64>,
     budget_reason: String,
     age_seconds: Option<f64>,
 }
@@ -200,6 +202,9 @@ fn write_row(text: &mut String, row: &Row, now_unix_ms: i64) -> fmt::Result {
     write_field(text, "why", &format!("{} [{}]", Plain(&row.because), Plain(&row.reason)))?;
     write_field(text, "to change it", &Plain(&row.what_would_change_it).to_string())?;
     write_field(text, "input", &input(&row.inputs))?;
+    if let Some(limit) = local_limit(&row.inputs) {
+        write_field(text, "local limit", &limit)?;
+    }
     write_field(text, "age", &age(row, now_unix_ms))
 }
 
@@ -220,6 +225,13 @@ fn input(inputs: &Inputs) -> String {
         text.push_str(&format!("; share {} spans/s", number(share)));
     }
     format!("{text}; {spans}")
+}
+
+/// Clients that poll never hear of it.
+fn local_limit(inputs: &Inputs) -> Option<String> {
+    let (share, expected) = (inputs.share_traces_per_second?, inputs.expected_traces_per_second?);
+    let (share, expected) = (number(share), number(expected));
+    Some(format!("clients on the push stream keep to {share} traces/s together; {expected} expected"))
 }
 
 fn age(row: &Row, now_unix_ms: i64) -> String {

@@ -170,8 +170,8 @@ mod tests {
             (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 1e9)], &[50.0, 90.0]),
             (100.0, &[claim(3.0, 0.0, 10.0), claim(1.0, 0.0, 1e9)], &[75.0, 90.0]),
             (100.0, &[claim(1.0, 60.0, 1e9), claim(1.0, 0.0, 1e9)], &[60.0, 40.0]),
-            // The spare, to each of them alone.
-            (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 20.0)], &[80.0, 90.0]),
+            // The spare by weight, because a surge seldom comes alone.
+            (100.0, &[claim(1.0, 0.0, 10.0), claim(1.0, 0.0, 20.0)], &[45.0, 55.0]),
             (10.0, &[claim(1.0, 8.0, 10.0), claim(1.0, 7.0, 20.0)], &[8.0, 7.0]),
         ];
         for (budget, claims, expected) in table {

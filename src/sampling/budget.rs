@@ -323,7 +323,7 @@ impl BudgetLoop {
         let accepted = self.accepted(seen);
         let is_lossy = seen.loss_ratio - self.unavoidable_loss > limits.loss_target;
         let capacity = match seen.adoption {
-            Some(Adoption::Prompt) => self.from_tail(seen, accepted),
+            Some(Adoption::Prompt) => self.tail_capacity(seen, accepted),
             // The old load went on, for the most part.
             _ if is_lossy => accepted,
             _ => self.run.first,
@@ -336,7 +336,7 @@ impl BudgetLoop {
     /// The interval in which a led cut took effect. For a time `a` the old load went on, which what was received tells;
     /// what was lost meanwhile is `(old load - capacity) a`. Where the new load is still too much, more was lost than
     /// that, the equation gives less than the new load, and the whole interval was in loss.
-    fn from_tail(&self, seen: &Pipeline, accepted: f64) -> f64 {
+    fn tail_capacity(&self, seen: &Pipeline, accepted: f64) -> f64 {
         let (old, new) = (self.run.received_before, seen.expected);
         let tail = ((seen.received - new) / (old - new).max(f64::MIN_POSITIVE)).clamp(TAIL_MIN, 1.0);
         let capacity = old - (seen.received - accepted) / tail;

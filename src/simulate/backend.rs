@@ -2,7 +2,7 @@
 
 /// The queue and what became of everything offered.
 #[derive(Debug, Clone, Default)]
-pub struct Backend {
+pub(super) struct Backend {
     queue_max: f64,
     queued: f64,
     /// Spans ever offered.
@@ -15,13 +15,13 @@ pub struct Backend {
 
 impl Backend {
     /// A queue of `queue_max` spans.
-    pub fn new(queue_max: f64) -> Self {
+    pub(super) fn new(queue_max: f64) -> Self {
         Self { queue_max, ..Self::default() }
     }
 
     /// `offered` spans arrive while `bears` can be worked off; `lost_anyway` of them (0 to 1) are lost whatever the load.
     /// Returns the spans lost.
-    pub fn step(&mut self, offered: f64, bears: f64, lost_anyway: f64) -> f64 {
+    pub(super) fn step(&mut self, offered: f64, bears: f64, lost_anyway: f64) -> f64 {
         let lost = offered * lost_anyway;
         let waiting = self.queued + offered - lost;
         let served = waiting.min(bears);

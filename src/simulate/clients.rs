@@ -15,7 +15,7 @@ const FIRST_ANSWER_SECONDS: f64 = 1.0;
 
 /// All instances of one service.
 #[derive(Debug, Clone)]
-pub struct Fleet {
+pub(super) struct Fleet {
     adoption: Adoption,
     restart_every: Option<Duration>,
     initial: Vec<f64>,
@@ -30,7 +30,7 @@ pub struct Fleet {
 
 /// One process.
 #[derive(Debug, Clone)]
-pub struct Instance {
+pub(super) struct Instance {
     /// Its part of the service's load.
     pub load: f64,
     /// What it samples with, by operation.
@@ -44,7 +44,7 @@ pub struct Instance {
 
 impl Fleet {
     /// `operations`: how many; all start with `initial`.
-    pub fn new(clients: &Clients, operations: usize, initial: f64, random: &mut Pcg64Mcg) -> Self {
+    pub(super) fn new(clients: &Clients, operations: usize, initial: f64, random: &mut Pcg64Mcg) -> Self {
         let initial = vec![initial; operations];
         let count = clients.instances.max(1);
         let loads: Vec<f64> = (1..=count).map(|i| f64::from(i).powf(-clients.skew)).collect();
@@ -83,7 +83,7 @@ impl Fleet {
 
     /// Publishes probabilities by operation, and the share. Returns whether the probabilities differ from what was told
     /// before.
-    pub fn tell(&mut self, t: f64, told: &[f64], share: Option<LocalShare>) -> bool {
+    pub(super) fn tell(&mut self, t: f64, told: &[f64], share: Option<LocalShare>) -> bool {
         let is_new = self.told != told;
         if !is_new && LocalShare::is_close(self.share, share) {
             return false;
@@ -103,7 +103,7 @@ impl Fleet {
     }
 
     /// Time passes.
-    pub fn step(&mut self, t: f64, random: &mut Pcg64Mcg) {
+    pub(super) fn step(&mut self, t: f64, random: &mut Pcg64Mcg) {
         if t < self.due {
             return;
         }
@@ -129,17 +129,17 @@ impl Fleet {
     }
 
     /// What is told.
-    pub fn told(&self) -> &[f64] {
+    pub(super) fn told(&self) -> &[f64] {
         &self.told
     }
 
     /// What is done, by operation, over the instances.
-    pub fn mean(&self) -> &[f64] {
+    pub(super) fn mean(&self) -> &[f64] {
         &self.mean
     }
 
     /// Each process.
-    pub fn instances_mut(&mut self) -> &mut [Instance] {
+    pub(super) fn instances_mut(&mut self) -> &mut [Instance] {
         &mut self.instances
     }
 

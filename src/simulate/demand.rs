@@ -11,7 +11,7 @@ const HALF_LIVES_MAX: f64 = 40.0;
 
 /// A sum of shapes, read forward in time.
 #[derive(Debug, Clone)]
-pub struct Course {
+pub(super) struct Course {
     parts: Vec<Part>,
 }
 
@@ -35,12 +35,12 @@ struct Piece {
 
 impl Course {
     /// Draws what the seed decides, for a run of `duration` seconds.
-    pub fn draw(shapes: &[Shape], duration: f64, random: &mut Pcg64Mcg) -> Self {
+    pub(super) fn draw(shapes: &[Shape], duration: f64, random: &mut Pcg64Mcg) -> Self {
         Self { parts: shapes.iter().map(|shape| Part::draw(shape, duration, random)).collect() }
     }
 
     /// The value at `t` seconds; asked for rising times only.
-    pub fn at(&mut self, t: f64) -> f64 {
+    pub(super) fn at(&mut self, t: f64) -> f64 {
         self.parts.iter_mut().map(|part| part.at(t)).sum::<f64>().max(0.0)
     }
 }

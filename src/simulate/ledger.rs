@@ -16,7 +16,7 @@ const EPISODE_SECONDS: usize = 10;
 
 /// The books of one run.
 #[derive(Debug)]
-pub struct Ledger {
+pub(super) struct Ledger {
     seconds: Vec<Second>,
     now: Second,
     steps: u32,
@@ -62,7 +62,7 @@ struct Blind {
 
 impl Ledger {
     /// An empty account for each service.
-    pub fn new(scenario: &Scenario) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
         let account = |plan: &super::scenario::ServicePlan| {
             let rule = scenario.policy.rule_for(&plan.name);
             let is_surge =
@@ -101,7 +101,7 @@ impl Ledger {
     }
 
     /// Root requests of one operation in one step, each of `spans` if sampled.
-    pub fn requested(&mut self, service: usize, operation: usize, Sent { requests, sampled }: Sent, spans: f64) {
+    pub(super) fn requested(&mut self, service: usize, operation: usize, Sent { requests, sampled }: Sent, spans: f64) {
         let (second, is_measured) = (self.seconds.len(), self.is_measured());
         let account = &mut self.services[service];
         if is_measured {
@@ -116,7 +116,7 @@ impl Ledger {
     }
 
     /// One step of `length` seconds at the backend, in spans.
-    pub fn step(&mut self, length: f64, capacity: f64, offered: f64, lost: f64, served: f64) {
+    pub(super) fn step(&mut self, length: f64, capacity: f64, offered: f64, lost: f64, served: f64) {
         self.now.capacity += capacity * length;
         self.now.offered += offered;
         self.now.lost += lost;
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// One service is told something.
-    pub fn told(&mut self, service: usize, before: &[f64], after: &[f64]) {
+    pub(super) fn told(&mut self, service: usize, before: &[f64], after: &[f64]) {
         let rise = before.iter().zip(after).map(|(b, a)| if *b > 0.0 { a / b } else { 1.0 }).fold(1.0, f64::max);
         if self.is_measured() {
             self.rise_max = self.rise_max.max(rise);
@@ -143,7 +143,13 @@ impl Ledger {
     }
 
     /// A tick is over.
-    pub fn ticked<'a>(&mut self, demand: impl Iterator<Item = &'a [f64]>, told: &Told, commands: u32, is_blind: bool) {
+    pub(super) fn ticked<'a>(
+        &mut self,
+        demand: impl Iterator<Item = &'a [f64]>,
+        told: &Told,
+        commands: u32,
+        is_blind: bool,
+    ) {
         let (mut weight, mut sum) = (0.0, 0.0);
         let roots = self.services.iter().map(|s| s.is_root);
         for ((demand, probabilities), is_root) in demand.zip(&told.probabilities).zip(roots) {
@@ -165,7 +171,7 @@ impl Ledger {
     }
 
     /// The run is over.
-    pub fn close(self, scenario: &Scenario) -> Run {
+    pub(super) fn close(self, scenario: &Scenario) -> Run {
         let seconds = &self.seconds[self.warmup.min(self.seconds.len())..];
         let event = (scenario.event_at.as_secs() as usize).saturating_sub(self.warmup).min(seconds.len());
         let settled = settled(&seconds[event..]);

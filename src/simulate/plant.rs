@@ -68,7 +68,7 @@ struct Service {
 
 /// Requests of one operation in one step, and how many were sampled.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Sent {
+pub(super) struct Sent {
     /// All of them.
     pub requests: f64,
     /// Those that became traces.

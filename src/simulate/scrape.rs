@@ -24,7 +24,7 @@ const STOPPED_AFTER_INTERVALS: f64 = 2.0;
 
 /// What a scrape finds wrong today.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Trouble {
+pub(super) struct Trouble {
     /// Nobody scrapes, or nobody answers.
     pub is_dead: bool,
     /// The exporters show what they showed.
@@ -33,8 +33,7 @@ pub struct Trouble {
 
 /// The counters of one target.
 #[derive(Debug, Clone)]
-pub struct Target {
-    phase: f64,
+pub(super) struct Target {
     next_at: f64,
     /// When each was sampled, and the values; a counter that did not exist is `None`.
     samples: VecDeque<(f64, Vec<Option<f64>>)>,
@@ -42,7 +41,7 @@ pub struct Target {
 
 /// Scrapes targets: one a service, and the backend's as the last.
 #[derive(Debug, Clone)]
-pub struct Scraper {
+pub(super) struct Scraper {
     config: Scrape,
     targets: Vec<Target>,
     kept: usize,
@@ -59,7 +58,7 @@ struct Rise {
 
 /// How seconds of the run read on the controller's wall clock at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct WallClock {
+pub(super) struct WallClock {
     /// Its reading at second 0 of the run.
     pub zero: WallTime,
     /// What it is off by, in milliseconds.
@@ -68,19 +67,19 @@ pub struct WallClock {
 
 impl WallClock {
     /// The wall time of a second of the run.
-    pub fn at(self, seconds: f64) -> WallTime {
+    pub(super) fn at(self, seconds: f64) -> WallTime {
         WallTime::from_unix_ms(self.zero.unix_ms() + self.offset_ms + (seconds * 1000.0).round() as i64)
     }
 }
 
 impl Scraper {
     /// `counters`: how many each target has.
-    pub fn new(config: &Scrape, counters: &[usize], random: &mut Pcg64Mcg) -> Self {
+    pub(super) fn new(config: &Scrape, counters: &[usize], random: &mut Pcg64Mcg) -> Self {
         let interval = config.interval.as_secs_f64();
         let together = random.random::<f64>() * interval;
         let target = |_: &usize| {
             let phase = if config.is_spread { random.random::<f64>() * interval } else { together };
-            Target { phase, next_at: phase, samples: VecDeque::new() }
+            Target { next_at: phase, samples: VecDeque::new() }
         };
         let targets = counters.iter().map(target).collect();
         let window = match config.reading {
@@ -91,7 +90,7 @@ impl Scraper {
     }
 
     /// Takes the samples that are due; `read` gives a target's counters now. Returns whether any was.
-    pub fn step<F>(&mut self, t: f64, trouble: Trouble, random: &mut Pcg64Mcg, mut read: F) -> bool
+    pub(super) fn step<F>(&mut self, t: f64, trouble: Trouble, random: &mut Pcg64Mcg, mut read: F) -> bool
     where
         F: FnMut(usize, &mut Vec<Option<f64>>),
     {
@@ -118,7 +117,7 @@ impl Scraper {
 
     /// What the source would answer at `t`. `names[i]` are the service and operation of each counter of target `i`; the
     /// last target's counters are `received` and `dropped`.
-    pub fn traffic(&self, t: f64, clock: WallClock, names: &[Vec<(Name, Option<Name>)>]) -> Traffic {
+    pub(super) fn traffic(&self, t: f64, clock: WallClock, names: &[Vec<(Name, Option<Name>)>]) -> Traffic {
         // Times are sums of steps: a rounding error must not hide a sample.
         let seen = t - self.config.visible_after.as_secs_f64() + 1e-6;
         let Some((backend, services)) = self.targets.split_last() else { return Traffic::default() };

@@ -13,6 +13,7 @@ use flyball::controller::snapshot::{Published, Snapshot};
 use flyball::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
 };
+use flyball::sampling::local::LocalShare;
 use flyball::sampling::policy::Policy;
 use flyball::sampling::probability::Probability;
 use flyball::telemetry::metrics::Metrics;
@@ -198,7 +199,7 @@ pub(crate) fn service(name: &str, probability: f64, reason: Reason) -> ServiceDe
         rate,
         demand_per_second: Some(500.0),
         share_spans_per_second: Some(1_012.0),
-        local: None,
+        local: Some(LocalShare { expected_traces_per_second: 125.0, share_traces_per_second: 150.0 }),
         operations: vec![
             OperationDecision { operation: "GET /cart/{id}".into(), rate, demand_per_second: Some(400.0) },
             OperationDecision { operation: "POST /order".into(), rate, demand_per_second: Some(100.0) },

@@ -174,9 +174,11 @@ fn own_row_first() -> Outcome {
         "budget_reason",
         "budget_spans_per_second",
         "demand_per_second",
+        "expected_traces_per_second",
         "loss_ratio",
         "received_per_second",
         "share_spans_per_second",
+        "share_traces_per_second",
         "spans_per_trace",
     ];
     assert_eq!(names, expected.into());
@@ -472,6 +474,7 @@ fn explain_says_why() -> Outcome {
             "500 requests/s",
             "loss 0.21 %",
             "8.1 spans a trace",
+            "keep to 150 traces/s together; 125 expected",
             "input that was 3.0 s old",
             "GET /cart/{id}",
             "not reported",

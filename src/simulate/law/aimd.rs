@@ -12,7 +12,7 @@ const LOSS: f64 = 0.01;
 
 /// One budget for all.
 #[derive(Debug)]
-pub struct Aimd {
+pub(super) struct Aimd {
     roots: Roots,
     budget: f64,
     step: f64,
@@ -20,7 +20,7 @@ pub struct Aimd {
 
 impl Aimd {
     /// Starts at the true capacity.
-    pub fn new(roots: Roots, capacity: f64) -> Self {
+    pub(super) fn new(roots: Roots, capacity: f64) -> Self {
         Self { roots, budget: capacity, step: INCREASE * capacity }
     }
 }

@@ -12,14 +12,14 @@ const TARGET: f64 = 0.9;
 
 /// One target for all.
 #[derive(Debug)]
-pub struct Datadog {
+pub(super) struct Datadog {
     roots: Roots,
     budget: f64,
 }
 
 impl Datadog {
     /// Told nine tenths of the true capacity.
-    pub fn new(roots: Roots, capacity: f64) -> Self {
+    pub(super) fn new(roots: Roots, capacity: f64) -> Self {
         Self { roots, budget: TARGET * capacity }
     }
 }

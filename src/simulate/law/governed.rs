@@ -13,7 +13,7 @@ use crate::time::Tick;
 
 /// The governor of one policy.
 #[derive(Debug)]
-pub struct Governed {
+pub(super) struct Governed {
     governor: Governor,
     services: HashMap<Name, usize>,
     operations: HashMap<Name, usize>,
@@ -21,7 +21,7 @@ pub struct Governed {
 
 impl Governed {
     /// Knows nothing yet.
-    pub fn new(kind: LawKind, scenario: &Scenario, start: Tick) -> Self {
+    pub(super) fn new(kind: LawKind, scenario: &Scenario, start: Tick) -> Self {
         let policy = Arc::new(policy_of(kind, scenario));
         let most = scenario.services.iter().map(|s| s.operations.len()).max().unwrap_or(0);
         Self {
@@ -59,7 +59,7 @@ impl Law for Governed {
 }
 
 /// The name of a service's `i`-th operation.
-pub fn operation_name(i: usize) -> Name {
+pub(in crate::simulate) fn operation_name(i: usize) -> Name {
     format!("operation-{i}").into()
 }
 

@@ -21,7 +21,7 @@ const TOLERANCE: f64 = 0.3;
 
 /// One target for each operation.
 #[derive(Debug)]
-pub struct Jaeger {
+pub(super) struct Jaeger {
     roots: Roots,
     target: f64,
     calculated_at: Option<MonoTime>,
@@ -31,7 +31,7 @@ pub struct Jaeger {
 
 impl Jaeger {
     /// Each operation may have an even part of the true capacity.
-    pub fn new(scenario: &Scenario, roots: Roots, capacity: f64) -> Self {
+    pub(super) fn new(scenario: &Scenario, roots: Roots, capacity: f64) -> Self {
         let spans = roots.spans_per_trace(&vec![1.0; scenario.services.len()]);
         let target = capacity / spans / roots.operations().max(1) as f64;
         Self { roots, target, calculated_at: None, counts: VecDeque::new() }

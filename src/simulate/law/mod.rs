@@ -13,12 +13,12 @@ use crate::sampling::local::LocalShare;
 use crate::sampling::traffic::Traffic;
 use crate::time::Tick;
 
-pub use governed::operation_name;
-pub use roots::Roots;
+pub(super) use governed::operation_name;
+use roots::Roots;
 
 /// What a law may look at in one tick.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
+pub(super) struct Seen<'a> {
     /// Now.
     pub now: Tick,
     /// What the source answered; `None` = it did not.
@@ -31,7 +31,7 @@ pub struct Seen<'a> {
 
 /// The plant's truth at the last scrape.
 #[derive(Debug, Clone, Default)]
-pub struct Truth {
+pub(super) struct Truth {
     /// Root requests/s by service and operation.
     pub demand: Vec<Vec<f64>>,
     /// Spans/s that the backend bears.
@@ -42,7 +42,7 @@ pub struct Truth {
 
 /// What a law says, by service and operation. Kept between ticks.
 #[derive(Debug, Clone, Default)]
-pub struct Told {
+pub(super) struct Told {
     /// Probabilities.
     pub probabilities: Vec<Vec<f64>>,
     /// What the stream tells of each service's share; `None` = no limit of its own.
@@ -52,13 +52,13 @@ pub struct Told {
 }
 
 /// A law under test.
-pub trait Law {
+pub(super) trait Law {
     /// One tick: changes `told` where it decides anew.
     fn tick(&mut self, seen: &Seen<'_>, told: &mut Told);
 }
 
 /// The law of a kind for a scenario; the neighbours are tuned to the true capacity at the start.
-pub fn new(kind: LawKind, scenario: &Scenario, start: Tick, capacity: f64) -> Box<dyn Law> {
+pub(super) fn new(kind: LawKind, scenario: &Scenario, start: Tick, capacity: f64) -> Box<dyn Law> {
     let roots = Roots::of(scenario);
     match kind {
         LawKind::Adaptive | LawKind::Fixed | LawKind::Threshold => {

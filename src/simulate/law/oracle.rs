@@ -6,13 +6,13 @@ use super::{Law, Roots, Seen, Told};
 
 /// Knows everything but the future.
 #[derive(Debug)]
-pub struct Oracle {
+pub(super) struct Oracle {
     roots: Roots,
 }
 
 impl Oracle {
     /// For these roots.
-    pub fn new(roots: Roots) -> Self {
+    pub(super) fn new(roots: Roots) -> Self {
         Self { roots }
     }
 }

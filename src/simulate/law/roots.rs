@@ -7,7 +7,7 @@ use crate::simulate::scenario::Scenario;
 
 /// The services, in the scenario's order.
 #[derive(Debug, Clone)]
-pub struct Roots {
+pub(super) struct Roots {
     policy: Policy,
     services: Vec<Service>,
 }
@@ -24,7 +24,7 @@ struct Service {
 
 impl Roots {
     /// Of a scenario.
-    pub fn of(scenario: &Scenario) -> Self {
+    pub(super) fn of(scenario: &Scenario) -> Self {
         let service = |plan: &crate::simulate::scenario::ServicePlan| {
             let rule = scenario.policy.rule_for(&plan.name);
             Service {
@@ -40,17 +40,12 @@ impl Roots {
     }
 
     /// Lowest and highest probability.
-    pub fn bounds(&self) -> (f64, f64) {
+    pub(super) fn bounds(&self) -> (f64, f64) {
         (self.policy.probability.min.get(), self.policy.probability.max.get())
     }
 
-    /// What every service starts with.
-    pub fn initial(&self) -> f64 {
-        self.policy.probability.initial.get()
-    }
-
     /// Which share of a capacity the policy leaves free.
-    pub fn headroom(&self) -> f64 {
+    pub(super) fn headroom(&self) -> f64 {
         match self.policy.law {
             Law::Adaptive(constants) => constants.headroom,
             Law::Threshold(_) | Law::Fixed => 0.0,
@@ -58,7 +53,7 @@ impl Roots {
     }
 
     /// Smallest relative rise that is worth a command.
-    pub fn dead_band(&self) -> f64 {
+    pub(super) fn dead_band(&self) -> f64 {
         match self.policy.law {
             Law::Adaptive(constants) => constants.dead_band,
             Law::Threshold(_) | Law::Fixed => 0.0,
@@ -66,12 +61,12 @@ impl Roots {
     }
 
     /// Operations of all roots.
-    pub fn operations(&self) -> usize {
+    pub(super) fn operations(&self) -> usize {
         self.services.iter().filter(|s| s.is_root).map(|s| s.operations).sum()
     }
 
     /// Spans a trace, over the roots by their `demand`.
-    pub fn spans_per_trace(&self, demand: &[f64]) -> f64 {
+    pub(super) fn spans_per_trace(&self, demand: &[f64]) -> f64 {
         let roots = || self.services.iter().zip(demand).filter(|(s, _)| s.is_root);
         let requests: f64 = roots().map(|(_, d)| d).sum();
         let spans: f64 = roots().map(|(s, d)| s.spans_per_trace * d).sum();
@@ -79,7 +74,7 @@ impl Roots {
     }
 
     /// Requests/s of each service as the source shows them.
-    pub fn demand(&self, traffic: &Traffic) -> Vec<f64> {
+    pub(super) fn demand(&self, traffic: &Traffic) -> Vec<f64> {
         let of = |service: &Service| {
             traffic.demand.iter().filter(|row| row.service == service.name).map(|row| row.per_second).sum()
         };
@@ -88,7 +83,7 @@ impl Roots {
 
     /// Weighted max-min fair probabilities: `budget` spans/s for `demand` requests/s, by service; the services that are
     /// no roots get the lowest.
-    pub fn fair(&self, demand: &[f64], budget: f64) -> Vec<f64> {
+    pub(super) fn fair(&self, demand: &[f64], budget: f64) -> Vec<f64> {
         let (min, max) = self.bounds();
         let claim = |(service, demand): (&Service, &f64)| {
             let ceiling = if service.is_root { service.spans_per_trace * demand * max } else { 0.0 };
@@ -105,14 +100,14 @@ impl Roots {
     }
 
     /// Writes one probability a service into all of its operations.
-    pub fn spread(&self, probabilities: &[f64], told: &mut [Vec<f64>]) {
+    pub(super) fn spread(&self, probabilities: &[f64], told: &mut [Vec<f64>]) {
         for (probability, told) in probabilities.iter().zip(told) {
             told.iter_mut().for_each(|p| *p = *probability);
         }
     }
 
     /// As [`Roots::spread`], but small rises are not worth a command.
-    pub fn spread_banded(&self, probabilities: &[f64], told: &mut [Vec<f64>]) {
+    pub(super) fn spread_banded(&self, probabilities: &[f64], told: &mut [Vec<f64>]) {
         let (band, max) = (1.0 + self.dead_band(), self.bounds().1);
         for (probability, told) in probabilities.iter().zip(told) {
             for held in told.iter_mut() {
