@@ -10,7 +10,7 @@
 //! own rate  w = root traces/s that the strategy would sample here, over about the last second
 //! part        = w over what the controller expects of the whole service, over about the last minute
 //! limit     L = k x part x share
-//! factor      = min(1, (L + noise) / w)       effective probability = probability x factor
+//! factor      = min(1, (L + credit) / w)     effective probability = probability x factor
 //! ```
 //!
 //! The parts of all instances add up to about one, however skewed they are, so together they cause at most k x the
@@ -18,9 +18,10 @@
 //! its share. What remains is a probability, decided before a trace is looked at, so adjusted counts (one over it) stay
 //! true.
 //!
-//! * **Noise.** Root spans come at random. `noise` is three standard deviations of a Poisson stream and one root span,
-//!   so that a client with two spans a second is not limited for having had five. The price: 10 root spans/s may surge
-//!   to 25, 1,000 to 1,360.
+//! * **Noise.** Root spans come at random, so an instance runs ahead of any limit now and then. It has a credit, filled
+//!   at the limit's rate, of as many root spans as chance needs in all but 1e-5 of the time: 25 for k = 1.25,
+//!   whatever the rate. A surge spends it at once, chance does not, and a margin on the rate would let a surge of a slow
+//!   instance pass for ever.
 //! * **The surge must not become the usual.** What the part is learnt from is cut off at k times the usual (and at one
 //!   k-th), so a surge is forgiven by 1/240 a second. Where it lasts longer than a controller needs, while the stream is
 //!   open and silent, it is no surge of the service: a load balancer moved it here, and the part is learnt as it is.
@@ -39,10 +40,14 @@ use std::time::Duration;
 use part::OwnPart;
 use recent::Recent;
 
-/// Standard deviations of a Poisson stream that are not a surge.
+/// Standard deviations of a Poisson stream that are not learnt from as a surge.
 const NOISE_DEVIATIONS: f64 = 3.0;
-/// And so many root spans on top: the tail of a rare stream is longer than its deviation tells.
+/// Share of the time in which chance alone may bind.
+const CHANCE: f64 = 1e-5;
+/// Root spans on top: they come whole, and the tail of a rare stream is longer than its deviation tells.
 const NOISE_ROOTS: f64 = 2.0;
+/// A `k` closer to 1 than this would need endless credit.
+const DRIFT_MIN: f64 = 0.05;
 
 /// What the controller tells of a whole service beside its probabilities.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +94,9 @@ pub struct LocalLimit {
     is_followed: bool,
     recent: Recent,
     part: OwnPart,
+    /// Traces that may go out beyond the limit, because chance brings them.
+    credit: f64,
+    counted_at: Duration,
     factor: f64,
 }
 
@@ -140,6 +148,8 @@ impl LocalLimit {
             is_followed: false,
             recent: Recent::default(),
             part: OwnPart::default(),
+            credit: 0.0,
+            counted_at: Duration::ZERO,
             factor: 1.0,
         }
     }
@@ -178,7 +188,7 @@ impl LocalLimit {
         let Some(share) = self.share else { return 1.0 };
         self.recent.add(now, roots);
         self.part.add(now, roots.traces, self.surroundings(share));
-        self.factor = self.decide(share);
+        self.factor = self.decide(now, roots, share);
         self.factor
     }
 
@@ -192,10 +202,26 @@ impl LocalLimit {
         self.part.known()
     }
 
-    fn decide(&self, share: LocalShare) -> f64 {
-        let (Some(part), own) = (self.part.known(), self.recent.traces_per_second()) else { return 1.0 };
-        let allowed = with_noise(self.settings.k * part * share.share, self.recent.grain(), recent::WINDOW);
+    fn decide(&mut self, now: Duration, roots: Roots, share: LocalShare) -> f64 {
+        let seconds = now.saturating_sub(self.counted_at).as_secs_f64();
+        self.counted_at = self.counted_at.max(now);
+        let depth = self.credit_max();
+        let Some(part) = self.part.known() else {
+            self.credit = depth;
+            return 1.0;
+        };
+        let allowed = self.settings.k * part * share.share;
+        self.credit = (self.credit + allowed * seconds - roots.traces * self.factor).clamp(0.0, depth);
+        // Spent over the window that a rate is known for: all at once would let a surge through every other moment.
+        let (allowed, own) = (allowed + self.credit / recent::WINDOW.as_secs_f64(), self.recent.traces_per_second());
         if own > allowed { allowed / own } else { 1.0 }
+    }
+
+    /// A Poisson stream of mean `m` against a limit of `k m` runs ahead by more than `d` root spans in a share
+    /// `exp(-2 (k - 1) d)` of the time, whatever its rate: a random walk with drift against a wall.
+    fn credit_max(&self) -> f64 {
+        let drift = (self.settings.k - 1.0).max(DRIFT_MIN);
+        self.recent.grain() * (CHANCE.recip().ln() / (2.0 * drift) + NOISE_ROOTS)
     }
 
     fn surroundings(&self, share: LocalShare) -> part::Surroundings {

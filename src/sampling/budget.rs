@@ -22,10 +22,10 @@ use crate::time::{MonoTime, Tick, WallTime};
 /// Rise back to the last known capacity, as a share of it, for each second.
 const RETURN_PER_SECOND: f64 = 0.002;
 /// Rise beyond the last known capacity, as a share of it, for each second. The overshoot when the loss is seen is about
-/// sqrt(2 g Q) for a rise of g a second and a backend queue of Q seconds: 2 % for Q = 1 s.
+/// sqrt(2 g Q) for a rise of g a second and a backend queue of Q seconds: 1.4 % for Q = 1 s.
 const PROBE_PER_SECOND: f64 = 0.0001;
-/// The same while the capacity is known from one interval only, in which loss began: 3.2 % for Q = 1 s, once.
-const ROUGH_PROBE_PER_SECOND: f64 = 0.0005;
+/// The same while the capacity is known from one interval only, in which loss began: 2 % for Q = 1 s, once.
+const ROUGH_PROBE_PER_SECOND: f64 = 0.0002;
 /// Where a probe has gone this far beyond the capacity that loss last showed, the capacity has grown, and the probe
 /// hastens by this factor for each further whole of it.
 const GROWN: f64 = 1.03;
@@ -62,6 +62,8 @@ const PROBE_LOSS: f64 = 0.1;
 const MOVING: f64 = 0.1;
 /// Lost share of a steady load from which the first cut reaches further than what was accepted.
 const LED_LOSS: f64 = 0.1;
+/// Share of what was accepted that a filling queue may have taken: a second's worth in an interval of five.
+const QUEUED_MAX: f64 = 0.2;
 /// A led cut leaves at least this share of the load.
 const LED_MIN: f64 = 0.25;
 /// Shortest part of an interval that a tail is reckoned with: below, noise decides.
@@ -210,6 +212,16 @@ impl BudgetLoop {
         self.spans_per_second
     }
 
+    /// By how much of the budget the load may exceed it unheeded: what is left of the headroom, and no more than `most`
+    /// of it. None under a configured budget, which is a promise, nor before a capacity is known.
+    pub fn slack(&self, limits: &Limits, most: f64) -> f64 {
+        let (Phase::Tracking(track), Some(budget)) = (self.phase, self.spans_per_second) else { return 0.0 };
+        if limits.budget.spans_per_second.is_some() {
+            return 0.0;
+        }
+        ((1.0 - most * limits.headroom) * track.capacity / budget - 1.0).clamp(0.0, most * limits.headroom)
+    }
+
     /// What of the budget no load has proven: slow start reckons with a capacity that nobody has met.
     pub fn unproven(&self) -> f64 {
         match self.phase {
@@ -275,9 +287,9 @@ impl BudgetLoop {
     /// The capacity that a lossy interval shows, if it shows one.
     fn measured(&self, seen: &Pipeline, accepted: f64, is_before: bool) -> Option<f64> {
         let Phase::Tracking(track) = self.phase else {
-            // The filling queue took a part of it, and before the surge less was offered: between the two.
+            // The filling queue took a part of it, up to what was more than before.
             return Some(match seen.is_surging {
-                true => 0.5 * (accepted + self.run.quiet.min(accepted)),
+                true => accepted - 0.5 * (accepted - self.run.quiet).clamp(0.0, QUEUED_MAX * accepted),
                 // At the highest probability no command of ours moved the load.
                 false if !seen.is_wanted => self.lead(seen, accepted),
                 false => accepted,
@@ -285,8 +297,9 @@ impl BudgetLoop {
         };
         let is_moving = seen.is_surging || seen.received < (1.0 - MOVING) * self.run.received_before;
         if self.run.length < LONG_RUN && (is_moving || self.run.was_moving) {
-            // The loss began or ended inside, so that less was accepted than could have been; more is a fact.
-            return (self.run.length > 1 && accepted > track.capacity).then_some(accepted);
+            // The loss began or ended inside, so that less was accepted than could have been, or more, by what the
+            // queue took.
+            return None;
         }
         let measured = match self.run.length {
             1 if self.reason == BudgetReason::Probing && seen.loss_ratio <= LED_LOSS => PROBED * accepted,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::budget::{BudgetLoop, Limits, Pipeline};
-use super::decision::{Decided, PolicyDecision, PolicyInputs, Reason};
+use super::decision::{BudgetReason, Decided, PolicyDecision, PolicyInputs, Reason};
 use super::effect::{Adoption, Effect, Load, Visibility};
 use super::guard::{Ground, Guard};
 use super::law::{Want, Wanted, adaptive, threshold};
@@ -22,7 +22,7 @@ use crate::time::Tick;
 
 /// Part of the headroom that a fall of the wanted probability may use up before it is a command.
 const SLACK: f64 = 0.5;
-/// Used share of the budget under which every rise is worth a command.
+/// Used share of the budget under which, for two ticks, every rise is worth a command.
 const WELL_USED: f64 = 0.975;
 /// The dead band then.
 const NARROW_BAND: f64 = 0.01;
@@ -45,6 +45,8 @@ pub struct Governor {
     is_recovering: bool,
     /// Root traces/s that the last decision meant to sample, at the demand of its time.
     meant: Option<f64>,
+    /// The last decision left too much of the budget unused.
+    was_underused: bool,
 }
 
 /// What one fresh tick is decided from.
@@ -72,6 +74,7 @@ impl Governor {
             degraded: None,
             is_recovering: false,
             meant: None,
+            was_underused: false,
             policy,
         }
     }
@@ -242,10 +245,11 @@ impl Governor {
         };
         let wanted = match (self.budget.spans_per_second(), self.spans.get()) {
             (Some(budget), Some(spans)) => {
-                // A configured budget is a promise; a learnt one has headroom.
-                let is_learnt = self.policy.budget.spans_per_second.is_none();
-                bars.slack = if is_learnt { SLACK * constants.headroom } else { 0.0 };
-                if self.reckoned_per_second() * spans < WELL_USED * budget {
+                bars.slack = self.budget.slack(&self.limits(constants), SLACK);
+                let is_underused = self.reckoned_per_second() * spans < WELL_USED * budget;
+                let was_underused = std::mem::replace(&mut self.was_underused, is_underused);
+                // A probe that nobody follows proves nothing, and one followed in leaps overshoots by them.
+                if was_underused && is_underused || self.budget.reason() == BudgetReason::Probing {
                     bars.dead_band = bars.dead_band.min(NARROW_BAND);
                 }
                 self.allocate(fresh.now, budget, spans)
@@ -282,10 +286,13 @@ impl Governor {
             is_wanted: self.is_more_wanted(now),
             may_rise: no_rise.is_none() && !self.is_recovering,
         };
-        let limits =
-            Limits { budget: self.policy.budget, loss_target: self.policy.loss_target, headroom: constants.headroom };
+        let limits = self.limits(constants);
         self.budget.step(now, &seen, &limits);
         visibility
+    }
+
+    fn limits(&self, constants: AdaptiveConstants) -> Limits {
+        Limits { budget: self.policy.budget, loss_target: self.policy.loss_target, headroom: constants.headroom }
     }
 
     fn is_more_wanted(&self, now: Tick) -> bool {
