@@ -13,6 +13,9 @@ use crate::sampling::roster::{Operation, Service};
 
 use super::{Want, Wanted, fixed_operations, operation_weight};
 
+/// What clients multiply their part of a share with, for their own noise. What is entitled to besides its own use needs
+/// no such margin.
+const CLIENT_MARGIN: f64 = 1.25;
 /// Relative distance within which a share counts as being at a bound.
 const AT_BOUND: f64 = 1e-9;
 
@@ -50,7 +53,7 @@ pub fn allocate(policy: &Policy, services: &[&Service], shared: Shared) -> Vec<W
     let parts = roots.iter().zip(fixed).zip(shares.iter().zip(&claims));
     let split = |((root, fixed), (traces, claim)): ((&Root<'_>, _), (&f64, &Claim))| {
         let wanted = root.split(bounds, fixed, *traces, claim, spans_per_trace);
-        Wanted { share_alone: Some(room.alone(claim, *traces)), ..wanted }
+        Wanted { share_alone: Some((room.alone(claim, *traces) / CLIENT_MARGIN).max(*traces)), ..wanted }
     };
     parts.map(split).collect()
 }
