@@ -29,6 +29,8 @@ const LATE_MAX: f64 = 0.2;
 const PROMPT_MAX: Duration = Duration::from_millis(1_500);
 /// What adoption takes in all, relative to the time until the load is within the tolerance.
 const COMPLETE: f64 = 1.2;
+/// Intervals at rest before the first command.
+const SETTLED_FIRST: u32 = 2;
 /// Nobody is waited for longer: the slowest known client polls every 5 minutes.
 const PATIENCE: Duration = Duration::from_secs(330);
 
@@ -168,7 +170,8 @@ impl Effect {
             self.learn(load.over, is_first);
             return Visibility::Adopted;
         }
-        let has_settled = self.settled_since.is_some_and(|since| load.over.to.since(since) >= self.settles_within());
+        let has_settled =
+            self.settled_since.is_some_and(|since| load.over.to.since(since) >= self.settles_within(load.over));
         if has_settled { Visibility::Settled } else { Visibility::Adopting }
     }
 
@@ -188,8 +191,10 @@ impl Effect {
     }
 
     /// How long a load must rest to have settled.
-    fn settles_within(&self) -> Duration {
+    fn settles_within(&self, over: Interval) -> Duration {
         match self.adoption {
+            // Nothing was commanded yet: there is nobody to wait for.
+            None if self.size == 0.0 => over.length() * SETTLED_FIRST,
             None => SETTLED_FOR,
             Some(Adoption::Prompt) => Duration::ZERO,
             Some(Adoption::Within(time)) => time,
