@@ -29,6 +29,8 @@ const LATE_MAX: f64 = 0.2;
 const PROMPT_MAX: Duration = Duration::from_millis(1_500);
 /// What adoption takes in all, relative to the time until the load is within the tolerance.
 const COMPLETE: f64 = 1.2;
+/// Part of the way that a load must have gone for its rest to be believed after [`SETTLED_FOR`].
+const PROGRESS: f64 = 0.2;
 /// Intervals at rest before the first command.
 const SETTLED_FIRST: u32 = 2;
 /// Nobody is waited for longer: the slowest known client polls every 5 minutes.
@@ -171,7 +173,7 @@ impl Effect {
             return Visibility::Adopted;
         }
         let has_settled =
-            self.settled_since.is_some_and(|since| load.over.to.since(since) >= self.settles_within(load.over));
+            self.settled_since.is_some_and(|since| load.over.to.since(since) >= self.settles_within(load));
         if has_settled { Visibility::Settled } else { Visibility::Adopting }
     }
 
@@ -191,14 +193,22 @@ impl Effect {
     }
 
     /// How long a load must rest to have settled.
-    fn settles_within(&self, over: Interval) -> Duration {
+    fn settles_within(&self, load: Load) -> Duration {
         match self.adoption {
             // Nothing was commanded yet: there is nobody to wait for.
-            None if self.size == 0.0 => over.length() * SETTLED_FIRST,
+            None if self.size == 0.0 => load.over.length() * SETTLED_FIRST,
+            // At rest where it was: clients that ask every five minutes look like that, and so does nobody else for long.
+            _ if self.progress(load) < PROGRESS => PATIENCE,
             None => SETTLED_FOR,
             Some(Adoption::Prompt) => Duration::ZERO,
             Some(Adoption::Within(time)) => time,
         }
+    }
+
+    /// Part of the way from the load before the command to the expected one.
+    fn progress(&self, load: Load) -> f64 {
+        let way = load.expected.map_or(0.0, |expected| expected - self.load_before);
+        if way == 0.0 { 1.0 } else { (load.received - self.load_before) / way }
     }
 
     fn follow(&mut self, load: Load, noise: f64) {

@@ -25,7 +25,7 @@ const SLACK: f64 = 0.5;
 /// Used share of the budget under which, for two ticks, every rise is worth a command.
 const WELL_USED: f64 = 0.975;
 /// The dead band then.
-const NARROW_BAND: f64 = 0.01;
+const NARROW_BAND: f64 = 0.02;
 /// Relative rise of the load that held probabilities cause, beside three standard deviations of noise, that is a surge.
 const SURGE: f64 = 0.05;
 /// Demand measured over more than so many scrape intervals lags too much to be led.

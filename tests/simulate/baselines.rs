@@ -12,7 +12,7 @@ use libtest_mimic::Failed;
 /// Laws that Flyball's is measured against.
 const BASELINES: [LawKind; 4] = [LawKind::Threshold, LawKind::Jaeger, LawKind::Datadog, LawKind::Aimd];
 /// Seeds of which the medians are compared: fewer than for a promise, because the distances are wide.
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 3;
 
 /// "Better" is less lost, and more of the capacity used while it was scarce.
 pub(crate) fn none_is_better(file: &Path) -> Result<(), Failed> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Law, Seen, Told};
 use crate::sampling::decision::{PolicyDecision, ServiceDecision};
 use crate::sampling::governor::Governor;
-use crate::sampling::policy::{self, Policy};
+use crate::sampling::policy::{self, Policy, ThresholdConstants};
 use crate::sampling::traffic::Name;
 use crate::simulate::scenario::{LawKind, Scenario};
 use crate::time::Tick;
@@ -21,8 +21,8 @@ pub(super) struct Governed {
 
 impl Governed {
     /// Knows nothing yet.
-    pub(super) fn new(kind: LawKind, scenario: &Scenario, start: Tick) -> Self {
-        let policy = Arc::new(policy_of(kind, scenario));
+    pub(super) fn new(kind: LawKind, scenario: &Scenario, start: Tick, capacity: f64) -> Self {
+        let policy = Arc::new(policy_of(kind, scenario, capacity));
         let most = scenario.services.iter().map(|s| s.operations.len()).max().unwrap_or(0);
         Self {
             governor: Governor::new(start, policy, scenario.tick),
@@ -63,14 +63,22 @@ pub(in crate::simulate) fn operation_name(i: usize) -> Name {
     format!("operation-{i}").into()
 }
 
-fn policy_of(kind: LawKind, scenario: &Scenario) -> Policy {
+fn policy_of(kind: LawKind, scenario: &Scenario, capacity: f64) -> Policy {
     let law = match (kind, scenario.policy.law) {
         (LawKind::Adaptive, own @ policy::Law::Adaptive(_)) | (LawKind::Threshold, own @ policy::Law::Threshold(_)) => {
             own
         }
-        (LawKind::Threshold, _) => policy::Law::Threshold(Default::default()),
+        (LawKind::Threshold, _) => policy::Law::Threshold(tuned(scenario, capacity)),
         (LawKind::Fixed, _) => policy::Law::Fixed,
         _ => policy::Law::Adaptive(Default::default()),
     };
     Policy { law, ..scenario.policy.clone() }
+}
+
+/// The paper's law with the demand that each root may have of the true capacity.
+fn tuned(scenario: &Scenario, capacity: f64) -> ThresholdConstants {
+    let roots = || scenario.services.iter().filter(|s| s.is_root);
+    let spans = roots().map(|s| s.spans_per_trace).fold(0.0, f64::max).max(1.0);
+    let demand_per_second = capacity / spans / roots().count().max(1) as f64;
+    ThresholdConstants { demand_per_second, ..ThresholdConstants::default() }
 }

@@ -62,7 +62,7 @@ pub(super) fn new(kind: LawKind, scenario: &Scenario, start: Tick, capacity: f64
     let roots = Roots::of(scenario);
     match kind {
         LawKind::Adaptive | LawKind::Fixed | LawKind::Threshold => {
-            Box::new(governed::Governed::new(kind, scenario, start))
+            Box::new(governed::Governed::new(kind, scenario, start, capacity))
         }
         LawKind::Jaeger => Box::new(jaeger::Jaeger::new(scenario, roots, capacity)),
         LawKind::Datadog => Box::new(datadog::Datadog::new(roots, capacity)),
