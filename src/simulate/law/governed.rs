@@ -11,6 +11,9 @@ use crate::sampling::traffic::Name;
 use crate::simulate::scenario::{LawKind, Scenario};
 use crate::time::Tick;
 
+/// The margin that an operator keeps under a capacity that he knows.
+const TARGET: f64 = 0.9;
+
 /// The governor of one policy.
 #[derive(Debug)]
 pub(super) struct Governed {
@@ -75,10 +78,10 @@ fn policy_of(kind: LawKind, scenario: &Scenario, capacity: f64) -> Policy {
     Policy { law, ..scenario.policy.clone() }
 }
 
-/// The paper's law with the demand that each root may have of the true capacity.
+/// The paper's law, told each root's even part of the true capacity, less a margin.
 fn tuned(scenario: &Scenario, capacity: f64) -> ThresholdConstants {
     let roots = || scenario.services.iter().filter(|s| s.is_root);
     let spans = roots().map(|s| s.spans_per_trace).fold(0.0, f64::max).max(1.0);
-    let demand_per_second = capacity / spans / roots().count().max(1) as f64;
+    let demand_per_second = TARGET * capacity / spans / roots().count().max(1) as f64;
     ThresholdConstants { demand_per_second, ..ThresholdConstants::default() }
 }
