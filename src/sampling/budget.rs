@@ -1,8 +1,12 @@
 //! How many spans a second the roots may cause: as configured, or as the backend can bear.
 //!
 //! Nobody tells the capacity, but loss does: while spans are lost, what the backend *accepted* is its capacity, measured.
-//! So the cut is absolute, to just under what was accepted, and cutting again on the same facts changes nothing. What
-//! must not happen is to cut on facts from before the last cut, or to rise before the last command shows in the data.
+//! So the cut is absolute, to just under what was accepted, and cutting again on the same facts changes nothing. That
+//! holds for intervals *wholly* in loss. One in which the loss began or ended mixes: less was accepted than could have
+//! been, or more, by what the backend's queue took. So an interval in which the load moved teaches nothing, unless it is
+//! the third lossy one in a row; and the first lossy interval under a steady load, in which the capacity must have
+//! fallen, is led: cut further than it shows, and corrected by the tail of that cut.
+//!
 //! Upwards there is no such measurement: slow start doubles until the first loss; later the budget returns to just under
 //! the last known capacity, rests there, and probes beyond it slowly, as congestion control does. A failed probe
 //! stretches the next rest.
@@ -62,8 +66,10 @@ const PROBE_LOSS: f64 = 0.1;
 const MOVING: f64 = 0.1;
 /// Lost share of a steady load from which the first cut reaches further than what was accepted.
 const LED_LOSS: f64 = 0.1;
-/// Share of what was accepted that a filling queue may have taken: a second's worth in an interval of five.
+/// Share of what was accepted that a filling queue may have taken at the first loss: a second's worth in an interval of
+/// five. So much of it is reckoned with: less overshoots, more leaves a part of the capacity unused until a probe.
 const QUEUED_MAX: f64 = 0.2;
+const QUEUED: f64 = 0.65;
 /// A led cut leaves at least this share of the load.
 const LED_MIN: f64 = 0.25;
 /// Shortest part of an interval that a tail is reckoned with: below, noise decides.
@@ -243,7 +249,7 @@ impl BudgetLoop {
             // A wall clock that went back would make every interval one from before the cut, for as long as it went.
             cut.at = cut.at.min(now.wall);
         }
-        if std::mem::take(&mut self.run.is_led) {
+        if self.run.over != Some(seen.over) && std::mem::take(&mut self.run.is_led) {
             self.correct_lead(now, seen, limits);
         }
         let loss_ratio = seen.loss_ratio - self.unavoidable_loss;
@@ -289,7 +295,7 @@ impl BudgetLoop {
         let Phase::Tracking(track) = self.phase else {
             // The filling queue took a part of it, up to what was more than before.
             return Some(match seen.is_surging {
-                true => accepted - 0.65 * (accepted - self.run.quiet).clamp(0.0, QUEUED_MAX * accepted),
+                true => accepted - QUEUED * (accepted - self.run.quiet).clamp(0.0, QUEUED_MAX * accepted),
                 // At the highest probability no command of ours moved the load.
                 false if !seen.is_wanted => self.lead(seen, accepted),
                 false => accepted,
