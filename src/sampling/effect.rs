@@ -262,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_load_that_moves_is_being_adopted_and_one_that_rests_for_long_has_settled() {
-        let mut effect = Effect::new(at(0));
+        let mut effect = Effect::new(at(-10));
+        effect.judge(at(0), load(0, 1100.0, 1100.0));
+        effect.command(at(0), 0.1);
         let moving = [1000.0, 900.0, 800.0, 700.0, 650.0];
         let resting = [640.0; 20];
         let seen: Vec<_> = moving
@@ -274,6 +276,22 @@ mod tests {
         let settled = seen.iter().position(|v| *v == Visibility::Settled).expect("it rests");
         assert!((15..19).contains(&settled), "{seen:?}");
         assert!(seen[..settled].iter().all(|v| *v == Visibility::Adopting), "{seen:?}");
+    }
+
+    #[test]
+    fn a_load_that_rests_where_it_was_is_waited_for_as_long_as_anybody_takes() {
+        let mut effect = Effect::new(at(-10));
+        effect.judge(at(0), load(0, 1100.0, 1100.0));
+        effect.command(at(0), 0.1);
+        let settled = (1..100).find(|i| effect.judge(at(5 * i), load(5 * i, 1100.0, 100.0)) == Visibility::Settled);
+        assert!(settled.is_some_and(|i| 5 * i > 300), "{settled:?}");
+    }
+
+    #[test]
+    fn before_the_first_command_two_intervals_at_rest_are_enough() {
+        let mut effect = Effect::new(at(0));
+        let settled = (1..100).find(|i| effect.judge(at(5 * i), load(5 * i, 640.0, 100.0)) == Visibility::Settled);
+        assert_eq!(settled, Some(3));
     }
 
     #[test]
