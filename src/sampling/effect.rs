@@ -138,6 +138,12 @@ impl Effect {
         }
     }
 
+    /// Input comes back after a time in which nothing was seen, and something else may have been served: what is served
+    /// now counts as the clients' first probability.
+    pub fn resume(&mut self, now: WallTime) {
+        *self = Self { adoption: self.adoption, ..Self::new(now) };
+    }
+
     /// Whether the last command has had the time that clients take, and a little more.
     pub fn is_complete(&self, now: WallTime) -> bool {
         let takes = match self.adoption {
@@ -197,18 +203,19 @@ impl Effect {
         match self.adoption {
             // Nothing was commanded yet: there is nobody to wait for.
             None if self.size == 0.0 => load.over.length() * SETTLED_FIRST,
-            // At rest where it was: clients that ask every five minutes look like that, and so does nobody else for long.
-            _ if self.progress(load) < PROGRESS => PATIENCE,
+            // A cut, and the load at rest where it was: clients that ask every five minutes look like that. To take it for
+            // their answer would cut again by as much.
+            _ if self.is_cut_unanswered(load) => PATIENCE,
             None => SETTLED_FOR,
             Some(Adoption::Prompt) => Duration::ZERO,
             Some(Adoption::Within(time)) => time,
         }
     }
 
-    /// Part of the way from the load before the command to the expected one.
-    fn progress(&self, load: Load) -> f64 {
-        let way = load.expected.map_or(0.0, |expected| expected - self.load_before);
-        if way == 0.0 { 1.0 } else { (load.received - self.load_before) / way }
+    /// A large cut, of which the load has gone less than a part of the way.
+    fn is_cut_unanswered(&self, load: Load) -> bool {
+        let way = self.load_before - load.expected.unwrap_or(self.load_before);
+        self.size > LARGE_COMMAND && way > 0.0 && self.load_before - load.received < PROGRESS * way
     }
 
     fn follow(&mut self, load: Load, noise: f64) {

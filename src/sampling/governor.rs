@@ -143,7 +143,7 @@ impl Governor {
                 self.decide(now, traffic, no_rise, taken);
             }
             (Ground::Hold(reason), _) => self.hold(reason),
-            (Ground::Fallback, _) => self.fall_back(),
+            (Ground::Fallback, _) => self.fall_back(now),
             _ => {}
         }
         if self.policy.law == Law::Fixed {
@@ -363,7 +363,8 @@ impl Governor {
         }
     }
 
-    fn fall_back(&mut self) {
+    fn fall_back(&mut self, now: Tick) {
+        self.effect.resume(now.wall);
         let is_fixed = self.policy.law == Law::Fixed;
         // What needs no input does not fall back for the lack of it.
         self.degraded = Some(if is_fixed { Reason::Stale } else { Reason::Fallback });

@@ -236,7 +236,12 @@ fn grows_old(fallback: f64, floor: f64) -> Result<(), Failed> {
         let before = last.insert(service.to_owned(), told).expect("known");
         if told > 2.0 * before * TOLERANCE { Err(format!("{service}: {before} to {told}").into()) } else { Ok(()) }
     })?;
-    bed.wait_until_healthy();
+    // The load is that of the services read raw: it answers no command to the others, whose rises wait a minute each.
+    wait_for("the share of the budget where the fleet answers", PATIENCE, || {
+        let is_share =
+            |service: &&str| bed.flyball.probability(service).is_some_and(|p| (SHARE * 0.9..SHARE * 1.1).contains(&p));
+        (bed.flyball.degraded()?.is_empty() && SERVICES.iter().all(is_share)).then_some(())
+    });
     Ok(())
 }
 
