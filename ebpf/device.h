@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * What a packet does to its device. The known device at its known address is the hot path: one look-up of the device
+ * and one of its cohort's counters. Everything else is rare, and a function of its own.
+ *
+ * Two CPUs may handle packets of one device at once (its rebinding moves it to another receive queue), and one
+ * rebinding is one record: the value is read and written under its own lock, and what is to be told is decided there.
+ */
+#pragma once
+#include "count.h"
+#include "key.h"
+
+/* Set by the loader. */
+static volatile const u64 GAP_THRESHOLD = 30ull * 1000000000;
+/* When a NAT counts a binding as a stream (Linux: 2 s after its first packet, and answered). */
+static volatile const u64 STREAM_AFTER = 2ull * 1000000000;
+
+/* A holder has some hundred instructions to do, with interrupts' bottom halves off: whoever waits longer gives up. */
+#define LOCK_TRIES 256
+
+/* The kernel's own bpf_spin_lock is refused in LRU maps. Whoever takes this one gives it back on every way. */
+INLINE int lock(struct device *device)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < LOCK_TRIES; i++)
+		if (__sync_val_compare_and_swap(&device->lock, 0, 1) == 0)
+			return 1;
+	return 0;
+}
+
+INLINE void unlock(struct device *device)
+{
+	__sync_lock_test_and_set(&device->lock, 0);
+}
+
+NOINLINE int not_locked(void)
+{
+	struct troubles *trouble = troubles_here();
+
+	if (trouble)
+		trouble->contended++;
+	return 0;
+}
+
+/* Units of 2^20 ns: a shift where milliseconds would take a division. */
+INLINE u32 ticks(u64 nanoseconds)
+{
+	return nanoseconds >> 20;
+}
+
+INLINE u32 cohort_of(const struct device_key *key, const u8 *address)
+{
+	struct prefix_key prefix = {.bits = 128};
+	u32 *cohort = bpf_map_lookup_elem(&assignments, key);
+
+	if (!cohort) {
+		copy16(prefix.address, address);
+		cohort = bpf_map_lookup_elem(&prefixes, &prefix);
+	}
+	return cohort ? *cohort : 0;
+}
+
+INLINE struct control *control_now(void)
+{
+	u32 only = 0;
+
+	return bpf_map_lookup_elem(&control, &only);
+}
+
+INLINE struct tuple_key tuple_of(const u8 *address, u16 port, u16 local)
+{
+	struct tuple_key tuple = {.port = port, .local = local};
+
+	copy16(tuple.address, address);
+	return tuple;
+}
+
+NOINLINE int not_stored(void)
+{
+	struct troubles *trouble = troubles_here();
+
+	if (trouble)
+		trouble->not_stored++;
+	return 0;
+}
+
+INLINE void remember_tuple(const struct flow *flow, const struct device_key *key)
+{
+	struct tuple_key tuple = tuple_of(flow->source, flow->source_port, flow->destination_port);
+
+	if (bpf_map_update_elem(&tuples, &tuple, key, BPF_ANY))
+		not_stored();
+}
+
+INLINE void start_record(struct record *record, u64 now, const struct flow *flow, const struct device_key *key)
+{
+	record->at = now;
+	copy16(record->device, key->id);
+	copy16(record->to, flow->source);
+	record->to_port = flow->source_port;
+}
+
+NOINLINE int first_seen(struct __sk_buff *skb, const struct flow *flow, const struct sighting *sighting)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct control *current = control_now();
+	struct device device = {
+		.port = flow->source_port,
+		.from_at = now,
+		.sequence = sighting->sequence,
+		.bound_at = ticks(now),
+		.boot = sighting->boot,
+	};
+	struct record record = {.kind = RECORD_NEW, .interface = skb->ifindex};
+	struct cohort_counts *counts;
+
+	if (sighting->move == MOVE_NEVER)
+		return 0;
+	copy16(device.address, flow->source);
+	device.cohort = cohort_of(&sighting->key, flow->source);
+	device.epoch = current ? current->epoch : 0;
+	/* Another CPU may be first: then this packet came as good as at the same time, and adds nothing. */
+	if (bpf_map_update_elem(&devices, &sighting->key, &device, BPF_NOEXIST))
+		return not_stored();
+	remember_tuple(flow, &sighting->key);
+	counts = counts_of(device.cohort);
+	if (counts) {
+		counts->from++;
+		counts->new_devices++;
+	}
+	start_record(&record, now, flow, &sighting->key);
+	copy16(record.from, record.to);
+	record.from_port = record.to_port;
+	record.cohort = device.cohort;
+	submit(&record);
+	return 0;
+}
+
+/* What one packet turned out to be; decided under the lock, told after it. */
+struct finding {
+	u64 gap;
+	u64 silence;
+	u32 missed;
+	u16 cohort;
+	u8 kind; /* of the record to write; 0: none */
+	u8 flags;
+	u8 is_stale;
+	u8 is_moved;
+	u8 is_rebooted;
+	u8 old_epoch;
+	u16 from_port;
+	u8 from[16] __attribute__((aligned(8)));
+};
+
+INLINE u64 since(u64 now, u64 then)
+{
+	/* Packets of one device on two CPUs: the other may have taken its time later, and the lock earlier. */
+	return now > then ? now - then : 0;
+}
+
+INLINE void note_passing(struct device *device, u64 now)
+{
+	if (device->rebindings & BINDING_REPLIED && ticks(now) - device->bound_at > ticks(STREAM_AFTER))
+		device->rebindings |= BINDING_STREAM;
+}
+
+/* A sequence that was seen already, or one before it. */
+INLINE int is_old(const struct device *device, const struct sighting *sighting)
+{
+	return sighting->boot == device->boot && (s32)(sighting->sequence - device->sequence) <= 0;
+}
+
+INLINE void note_sequence(struct device *device, const struct sighting *sighting, struct finding *finding)
+{
+	if (sighting->boot != device->boot) {
+		finding->is_rebooted = 1;
+		finding->flags |= RECORD_REBOOTED;
+	} else if (!finding->is_stale) {
+		finding->missed = sighting->sequence - device->sequence - 1;
+	}
+	if (!finding->is_stale) {
+		device->sequence = sighting->sequence;
+		device->boot = sighting->boot;
+	}
+}
+
+INLINE void note_move(struct device *device, const struct flow *flow, u64 now, struct finding *finding)
+{
+	u32 count = device->rebindings >> REBINDINGS_SHIFT;
+
+	finding->is_moved = 1;
+	finding->from_port = device->port;
+	copy16(finding->from, device->address);
+	device->port = flow->source_port;
+	copy16(device->address, flow->source);
+	device->bound_at = ticks(now);
+	device->rebindings = (count < REBINDINGS_MAX ? count + 1 : count) << REBINDINGS_SHIFT;
+}
+
+INLINE void settle_move(struct device *device, const struct flow *flow, const struct sighting *sighting, u64 now,
+			struct finding *finding)
+{
+	u8 is_other_id = sighting->move == MOVE_BY_FINGERPRINT && sighting->sequence != device->sequence;
+
+	finding->kind = is_other_id ? RECORD_MIGRATION : RECORD_REBINDING;
+	note_move(device, flow, now, finding);
+}
+
+INLINE void settle_stay(struct device *device, struct finding *finding)
+{
+	if (!(finding->flags & RECORD_BLIND)) {
+		if (ticks(finding->silence) > device->longest_survived)
+			device->longest_survived = ticks(finding->silence);
+		if (finding->gap >= GAP_THRESHOLD)
+			finding->kind = RECORD_GAP;
+	}
+}
+
+/* Under the lock. Returns 0 for a packet that must change nothing. */
+INLINE int settle(struct device *device, const struct flow *flow, const struct sighting *sighting, u64 now,
+		  u64 watching_since, struct finding *finding)
+{
+	int is_same = device->port == flow->source_port && same16(device->address, flow->source);
+	u64 last = device->from_at > device->to_at ? device->from_at : device->to_at;
+
+	finding->is_stale = sighting->move == MOVE_NEVER || (sighting->move == MOVE_BY_SEQUENCE && is_old(device, sighting));
+	if (finding->is_stale && !is_same)
+		return 0;
+	finding->gap = since(now, device->from_at);
+	finding->silence = since(now, last);
+	finding->flags = device->rebindings & BINDING_FLAGS;
+	if (device->from_at < watching_since)
+		finding->flags |= RECORD_BLIND;
+	if (is_same)
+		settle_stay(device, finding);
+	else
+		settle_move(device, flow, sighting, now, finding);
+	if (sighting->move == MOVE_BY_SEQUENCE)
+		note_sequence(device, sighting, finding);
+	else if (sighting->move == MOVE_BY_FINGERPRINT)
+		device->sequence = sighting->sequence;
+	if (!finding->kind && finding->missed)
+		finding->kind = RECORD_JUMP;
+	if (device->from_at < now)
+		device->from_at = now;
+	if (is_same)
+		note_passing(device, now);
+	finding->cohort = device->cohort;
+	finding->old_epoch = device->epoch;
+	return 1;
+}
+
+INLINE void count_from(const struct finding *finding)
+{
+	struct cohort_counts *counts = counts_of(finding->cohort);
+
+	if (!counts)
+		return;
+	counts->from++;
+	if (finding->is_stale)
+		counts->stale++;
+	if (finding->missed)
+		counts->missed += finding->missed;
+	if (finding->is_moved) {
+		if (finding->kind == RECORD_MIGRATION)
+			counts->migrations++;
+		else
+			counts->rebindings++;
+	}
+	if (!(finding->flags & RECORD_BLIND)) {
+		counts->gap_sum += finding->gap;
+		count_in(counts->gaps, finding->gap);
+	}
+}
+
+/* The cohort follows the address, and the prefixes as they are now. */
+NOINLINE int look_up_cohort(struct device *device, const struct flow *flow, const struct sighting *sighting, u8 epoch)
+{
+	u32 cohort = cohort_of(&sighting->key, flow->source);
+
+	/* Each field is written whole, and by whoever resolved it last. */
+	device->cohort = cohort;
+	device->epoch = epoch;
+	return cohort;
+}
+
+NOINLINE int tell(struct __sk_buff *skb, const struct flow *flow, const struct sighting *sighting,
+		  const struct finding *finding)
+{
+	struct record record = {
+		.gap = finding->gap,
+		.silence = finding->silence,
+		.from_port = finding->from_port,
+		.cohort = finding->cohort,
+		.kind = finding->kind,
+		.flags = finding->flags,
+		.missed = finding->missed,
+		.interface = skb->ifindex,
+	};
+
+	start_record(&record, bpf_ktime_get_ns(), flow, &sighting->key);
+	if (finding->is_moved) {
+		struct tuple_key old = tuple_of(finding->from, finding->from_port, flow->destination_port);
+
+		copy16(record.from, finding->from);
+		/* A packet to the old address is not one that the device can get. */
+		bpf_map_delete_elem(&tuples, &old);
+		remember_tuple(flow, &sighting->key);
+	} else {
+		copy16(record.from, record.to);
+		record.from_port = record.to_port;
+	}
+	submit(&record);
+	return 0;
+}
+
+INLINE void from_device(struct __sk_buff *skb, const struct flow *flow, const struct sighting *sighting)
+{
+	struct device *device = bpf_map_lookup_elem(&devices, &sighting->key);
+	struct control *current = control_now();
+	struct finding finding = {};
+	u64 now, watching_since;
+	int is_taken;
+
+	if (!device) {
+		first_seen(skb, flow, sighting);
+		return;
+	}
+	if (!current)
+		return;
+	now = bpf_ktime_get_ns();
+	watching_since = current->watching_since;
+	if (!lock(device)) {
+		not_locked();
+		return;
+	}
+	is_taken = settle(device, flow, sighting, now, watching_since, &finding);
+	unlock(device);
+	if (!is_taken)
+		return;
+	if (finding.is_moved || finding.old_epoch != (u8)current->epoch)
+		finding.cohort = look_up_cohort(device, flow, sighting, current->epoch);
+	count_from(&finding);
+	if (finding.kind)
+		tell(skb, flow, sighting, &finding);
+}
+
+INLINE void to_device(const struct flow *flow)
+{
+	struct tuple_key tuple = tuple_of(flow->destination, flow->destination_port, flow->source_port);
+	struct device_key *found = bpf_map_lookup_elem(&tuples, &tuple);
+	struct device *device = found ? bpf_map_lookup_elem(&devices, found) : 0;
+	struct cohort_counts *counts;
+	struct troubles *trouble;
+	u64 now;
+
+	if (!device) {
+		trouble = troubles_here();
+		if (trouble)
+			trouble->unknown_egress++;
+		return;
+	}
+	now = bpf_ktime_get_ns();
+	if (!lock(device)) {
+		not_locked();
+		return;
+	}
+	device->to_at = now;
+	device->rebindings |= BINDING_REPLIED;
+	note_passing(device, now);
+	unlock(device);
+	counts = counts_of(device->cohort);
+	if (counts)
+		counts->to++;
+}
