@@ -21,6 +21,7 @@ pub mod controller;
 pub mod demo;
 pub mod document;
 pub mod house;
+pub mod monitor;
 pub mod policy;
 pub mod proto;
 pub mod sampling;
