@@ -51,10 +51,8 @@ impl Programs {
     /// Mean time of the program for this frame.
     pub(crate) fn time(&mut self, name: &str, frame: &[u8]) -> f64 {
         let mut out = vec![0; frame.len() + 64];
-        let mut options = TestRunOptions::default();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        options.repeat = REPEAT;
+        let (data_in, data_out) = (Some(frame), Some(&mut out[..]));
+        let options = TestRunOptions { data_in, data_out, repeat: REPEAT, ..TestRunOptions::default() };
         self.program(name).test_run(options).expect("a test run").duration.as_nanos() as f64
     }
 
