@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// A step of the lab failed. The lab stays as it was before the step, or is dropped.
+/// A step of the lab failed, maybe half way: what was made by then goes with the lab.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// The kernel refused to make or enter a namespace, or to start the thread for it.
@@ -87,7 +87,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// The kernel counts these timeouts in whole seconds.
-    #[error("{timeout:?} is no timeout of a NAT: conntrack counts whole seconds, from 1 s to 4,000,000 s")]
+    #[error("{timeout:?} is no timeout of a NAT: conntrack counts whole seconds, from 1 s to 2,000,000 s")]
     Timeout {
         /// What was asked for.
         timeout: Duration,
