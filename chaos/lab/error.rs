@@ -32,8 +32,8 @@ pub enum LabError {
     },
     /// A tool refused what it was told.
     #[error(
-        "`{command}` failed in the namespace `{namespace}` ({status}): {said}\nit was told:\n{input}\n\
-         the kernel must have veth, nf_tables, conntrack and masquerading, as chaos/lab/README.md lists"
+        "`{command}` failed in the namespace `{namespace}` ({status}): {said}. Needed are CAP_NET_ADMIN and a kernel with \
+         veth, nf_tables, conntrack and masquerading. It was told: {input}"
     )]
     Refused {
         /// Program and arguments.
@@ -42,9 +42,9 @@ pub enum LabError {
         namespace: String,
         /// Its exit status.
         status: ExitStatus,
-        /// Its stderr.
+        /// Its stderr, on one line.
         said: String,
-        /// Its stdin.
+        /// Its stdin, on one line.
         input: String,
     },
     /// A kernel setting could not be written.
