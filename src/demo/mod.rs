@@ -172,6 +172,7 @@ fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
     let (http, grpc, admin) = (free(5778)?, vec![free(5779)?, free(14250)?], free(5780)?);
     let config = Config {
         source: Peers::no_source().into(),
+        monitor: None,
         policies: std::path::PathBuf::new(),
         serve: ServeConfig { http, grpc, connections_max: 1_024, streams_per_connection_max: 128 },
         admin: AdminConfig { listen: admin, token_file: None },
