@@ -217,6 +217,11 @@ impl Decoder {
         self.zero = zero;
     }
 
+    /// Whether a cohort of this number was told.
+    pub fn is_named(&self, number: u16) -> bool {
+        usize::from(number) < self.names.len()
+    }
+
     /// The name of a cohort; one that was never told counts where the kernel counts it, as unknown.
     pub fn cohort(&self, number: u16) -> Arc<str> {
         Arc::clone(self.names.get(usize::from(number)).unwrap_or(&self.unknown))
