@@ -10,6 +10,7 @@
 //!
 //! Run as root: `cargo bench --bench monitor` (about 40 s), or with one of `hot`, `many`, `flood` behind `--`.
 
+mod flood;
 mod live;
 mod packets;
 mod programs;
@@ -37,6 +38,9 @@ fn main() {
     }
     if is_wanted("many") {
         many();
+    }
+    if is_wanted("flood") {
+        flood::flood();
     }
     let bytes = ENTRY_BYTES + size_of::<DeviceKey>() + size_of::<Device>();
     row("bytes a device", bytes as f64, 136.0);
