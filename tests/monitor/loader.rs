@@ -98,6 +98,11 @@ fn two_are_enough(bed: &Bed) {
     let needed = CapsHashSet::from(NEEDED);
     caps::set(None, CapSet::Effective, &needed).expect("dropped");
     caps::set(None, CapSet::Permitted, &needed).expect("dropped");
+    // The verifier is stricter now, and each key is a program of its own to it.
+    for key in ["offset:0,len:16", "quic:8,prefix:4", "quic:20", "dtls12:8", "dtls13:20"] {
+        let settings = Settings { key: key.parse().expect("a key"), ..settings() };
+        Monitor::open(&settings, &AttachOptions::default()).expect("attached");
+    }
     let monitor = Monitor::open(&settings(), &AttachOptions::default()).expect("attached");
     let notes = monitor.notes();
     let expected = "TCP connections that were there before are not watched: needs CAP_PERFMON";

@@ -1,7 +1,7 @@
 //! What a running monitor keeps up with: interfaces, prefixes, and more devices than it has room for.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flyball::monitor::attach::Via;
 use flyball::monitor::live::Monitor;
@@ -10,6 +10,8 @@ use flyball::monitor::prefixes::{Prefix, Prefixes};
 use flyball::monitor::settings::Settings;
 use flyball::monitor::steering::SteerError;
 use libtest_mimic::Trial;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 
 use crate::bed::{Bed, PORT, WATCHED, ip, options, settings};
 use crate::packet::{device_id, heartbeat};
@@ -22,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_gap_over_a_link_that_was_down_is_unknown", down_and_up),
         trial("eviction_is_counted_and_is_no_gap", eviction),
         trial("a_device_follows_the_prefixes_and_its_own_assignment", cohorts),
+        trial("1500_records_a_second_take_under_5_percent_of_a_core", few_cycles),
         trial("a_slow_reader_loses_nothing_that_the_ring_holds", slow_reader),
     ]
 }
@@ -140,4 +143,42 @@ fn slow_reader(bed: &Bed) {
         seen.until("every record", |seen| seen.records.len() == FLEET as usize).await;
         assert_eq!(seen.finish().await.troubles.map(|troubles| troubles.lost_records), Some(0));
     });
+}
+
+fn few_cycles(bed: &Bed) {
+    const SECONDS: u32 = 4;
+    const BURST: u32 = 15;
+    const BURSTS: u32 = SECONDS * 100;
+    let settings = Settings { devices: 2 * BURST * BURSTS, ..settings() };
+    let monitor = open(&settings);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let started = Instant::now();
+            for burst in 0..BURSTS {
+                let due = started + burst * Duration::from_millis(10);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                for device in burst * BURST..(burst + 1) * BURST {
+                    bed.arrive(&heartbeat(device, 1, source(40_000), PORT));
+                }
+            }
+        });
+        while_running(monitor, async |mut seen| {
+            let (started, before) = (Instant::now(), cpu_time());
+            seen.until("every record", |seen| seen.records.len() == (BURST * BURSTS) as usize).await;
+            let share = (cpu_time() - before).as_secs_f64() / started.elapsed().as_secs_f64();
+            assert!(share < 0.05, "{:.1} % of a core", share * 100.0);
+            println!(
+                "{:.2} % of a core for {:.0}/s",
+                share * 100.0,
+                f64::from(BURST * BURSTS) / started.elapsed().as_secs_f64()
+            );
+        });
+    });
+}
+
+/// Of this thread, in the kernel too.
+fn cpu_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("asked");
+    let times = [usage.user_time(), usage.system_time()];
+    times.iter().map(|time| Duration::from_micros(u64::try_from(time.num_microseconds()).expect("positive"))).sum()
 }
