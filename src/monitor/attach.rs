@@ -151,6 +151,7 @@ fn program(ebpf: &mut Ebpf, hook: Hook, link: Link) -> &mut SchedClassifier {
     program.try_into().expect("it is in a classifier's section")
 }
 
+/// Behind an Ethernet header, packets that are not ours are told off sooner.
 const fn program_name(hook: Hook, link: Link) -> &'static str {
     match (hook, link.is_ethernet) {
         (Hook::Ingress, true) => "flyball_from",

@@ -100,7 +100,7 @@ impl Interfaces {
 
     /// Tells the program that what was last seen before now has an unknown gap; while nobody watches, everything has.
     fn mark(&self) -> Result<(), SteerError> {
-        if self.is_watching() { self.steering.watching_since(KernelTime::now()) } else { self.steering.blind() }
+        if self.is_watching() { self.steering.watching_since(KernelTime::now_coarse()) } else { self.steering.blind() }
     }
 }
 

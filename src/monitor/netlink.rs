@@ -31,10 +31,10 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const HEADER_BYTES: usize = 16;
 const IFLA_IFNAME: u16 = 3;
-const IFF_UP: u32 = 1;
-const IFF_RUNNING: u32 = 0x40;
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
+const IFF_UP: u32 = 1;
+const IFF_RUNNING: u32 = 0x40;
 const ETH_P_ALL: u16 = 3;
 const TC_H_CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
@@ -45,7 +45,7 @@ pub(super) struct Link {
     pub(super) index: u32,
     /// Packets can come: it is up, and so is its carrier.
     pub(super) is_up: bool,
-    /// Its packets begin with an Ethernet header.
+    /// Its packets have an Ethernet header in front; tunnels' and point-to-point links' have none.
     pub(super) is_ethernet: bool,
 }
 
@@ -175,9 +175,9 @@ fn error_of(body: &[u8]) -> io::Result<()> {
 
 /// struct ifinfomsg
 fn read_link(body: &[u8]) -> Option<Link> {
-    let flags = u32_at(body, 8)?;
-    let is_ethernet = matches!(u16_at(body, 2)?, ARPHRD_ETHER | ARPHRD_LOOPBACK);
-    Some(Link { index: u32_at(body, 4)?, is_up: flags & IFF_UP != 0 && flags & IFF_RUNNING != 0, is_ethernet })
+    let (kind, index, flags) = (u16_at(body, 2)?, u32_at(body, 4)?, u32_at(body, 8)?);
+    let is_up = flags & IFF_UP != 0 && flags & IFF_RUNNING != 0;
+    Some(Link { index, is_up, is_ethernet: matches!(kind, ARPHRD_ETHER | ARPHRD_LOOPBACK) })
 }
 
 /// struct tcmsg. Every chain is told of too, with handle 0.

@@ -1,7 +1,8 @@
 //! Frames, put together: what was counted by cohort, the monitor's own troubles, what the device map holds. The table of
 //! `flyball monitor`, its live view and `/metrics` all read this one state, so that they cannot disagree.
 //!
-//! Bounded: there are at most [`COHORTS_MAX`] cohorts; an event of one beyond them is of the unknown one, as in the kernel.
+//! Bounded: there are as many cohorts as there are names; an event of one beyond them is of the unknown one, as in the
+//! kernel, and counts of one beyond them are none of ours: two rows never have one name.
 //! A copy of a view shares its cohorts, and costs as much as its list of them.
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use bytemuck::Zeroable;
 use super::event::{Decoder, Event, UnknownKind};
 use super::frame::{Census, Frame};
 use super::mirror::{Record, Troubles};
-use super::prefixes::COHORTS_MAX;
 use super::totals::Totals;
+use crate::time::WallTime;
 
 /// Everything read so far.
 #[derive(Debug, Clone)]
@@ -63,12 +64,17 @@ impl View {
     pub fn take(&mut self, frame: Frame) -> Result<Option<Event>, UnknownKind> {
         match frame {
             Frame::Record(record) => return self.record(&record).map(Some),
-            Frame::Counts { cohort, .. } if usize::from(cohort) >= COHORTS_MAX => {}
+            Frame::Counts { cohort, .. } if !self.decoder.is_named(cohort) => {}
             Frame::Counts { cohort, counts } => self.cohort(cohort).totals = Totals::from(&*counts),
             Frame::Troubles(troubles) => self.troubles = troubles,
             Frame::Census(census) => self.count_devices(census),
         }
         Ok(None)
+    }
+
+    /// The wall's time was set: `zero` is now the wall time at the kernel's time 0.
+    pub fn set_zero(&mut self, zero: WallTime) {
+        self.decoder.set_zero(zero);
     }
 
     /// All cohorts of which anything was counted, by name.
@@ -119,16 +125,16 @@ impl View {
             let devices = census.by_cohort.get(usize::from(*number)).copied().unwrap_or(0);
             Arc::make_mut(cohort).devices = Some(devices);
         }
-        for (number, devices) in census.by_cohort.iter().enumerate().take(COHORTS_MAX) {
-            if *devices > 0 {
-                self.cohort(number as u16).devices = Some(*devices);
+        for (devices, number) in census.by_cohort.iter().zip(0..) {
+            if *devices > 0 && self.decoder.is_named(number) {
+                self.cohort(number).devices = Some(*devices);
             }
         }
         self.census = Some(census);
     }
 
     fn cohort(&mut self, number: u16) -> &mut Cohort {
-        let number = if usize::from(number) < COHORTS_MAX { number } else { 0 };
+        let number = if self.decoder.is_named(number) { number } else { 0 };
         let name = || Arc::new(Cohort { name: self.decoder.cohort(number), ..Cohort::default() });
         Arc::make_mut(self.cohorts.entry(number).or_insert_with(name))
     }
@@ -147,6 +153,15 @@ impl Cohort {
         }
     }
 
+    /// The gap that a share of `q` does not exceed; never beyond the longest where that is known exactly.
+    pub fn gap(&self, q: f64) -> Option<Duration> {
+        let gap = self.totals.gaps.quantile(q)?;
+        match self.longest() {
+            Some(Longest::Exactly(longest)) => Some(gap.min(longest)),
+            _ => Some(gap),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.devices.unwrap_or(0) == 0 && self.told.is_none() && self.totals.is_empty()
     }
@@ -158,7 +173,6 @@ mod tests {
     use crate::monitor::key::Key;
     use crate::monitor::prefixes::UNKNOWN;
     use crate::monitor::synthetic::{census, counts, rebinding, seconds, troubles};
-    use crate::time::WallTime;
 
     fn view() -> View {
         let names = vec![UNKNOWN.into(), "carrier=b,region=eu".into(), "carrier=a,region=eu".into()];

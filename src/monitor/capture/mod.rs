@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::read::Capture;
-pub use self::write::Recorder;
+pub use self::write::{Blank, Recorder};
 use super::event::Decoder;
 use super::key::Key;
 use super::mirror::{CohortCounts, Record, Troubles};
@@ -149,8 +149,8 @@ impl Header {
                 byte_order()
             ));
         }
-        if self.cohorts.len() > COHORTS_MAX {
-            return Err(format!("names {} cohorts, and there are at most {COHORTS_MAX}", self.cohorts.len()));
+        if !(1..=COHORTS_MAX).contains(&self.cohorts.len()) {
+            return Err(format!("names {} cohorts, and there are 1 to {COHORTS_MAX}", self.cohorts.len()));
         }
         let key: Key = self.key.parse().map_err(|error| format!("has a key that cannot be used: {error}"))?;
         Ok(Decoder::new(key, self.cohorts.clone(), WallTime::from_unix_ms(self.zero_unix_ms)))
