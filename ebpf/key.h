@@ -48,33 +48,36 @@ struct heartbeat {
 enum heartbeat_type { TYPE_HEARTBEAT = 1, TYPE_ANSWER = 4, TYPE_HELLO = 6 };
 
 /* Side flows (type 3) are other bindings, made to be lost: they say nothing of the device's own. */
-INLINE int key_heartbeat(struct __sk_buff *skb, const struct flow *flow, struct sighting *sighting)
+INLINE int key_heartbeat(struct __sk_buff *skb, struct flow *flow, struct sighting *sighting)
 {
-	struct heartbeat beat;
+	const struct heartbeat *beat = (const struct heartbeat *)flow->packet.ipv4.head;
 	u32 bytes_min;
 
-	if (flow->payload_bytes < HELLO_BYTES_MIN || !load(skb, flow->payload_at, &beat, sizeof(beat)))
+	if (flow->head_at == sizeof(struct ipv6_packet) - HEAD_BYTES)
+		beat = (const struct heartbeat *)flow->packet.ipv6.head;
+	/* Behind IP options, the head is not there yet. */
+	else if (!flow->head_at && !load_payload(skb, flow, 0, flow->packet.ipv4.head, sizeof(*beat)))
 		return 0;
-	if (beat.magic != htons(HEARTBEAT_MAGIC) || beat.version != 1)
+	if (beat->magic != htons(HEARTBEAT_MAGIC) || beat->version != 1)
 		return 0;
-	if (beat.type != TYPE_HEARTBEAT && beat.type != TYPE_ANSWER && beat.type != TYPE_HELLO)
+	if (beat->type != TYPE_HEARTBEAT && beat->type != TYPE_ANSWER && beat->type != TYPE_HELLO)
 		return 0;
-	bytes_min = beat.type == TYPE_HELLO ? HELLO_BYTES_MIN : HEARTBEAT_BYTES;
+	bytes_min = beat->type == TYPE_HELLO ? HELLO_BYTES_MIN : HEARTBEAT_BYTES;
 	if (flow->payload_bytes < bytes_min)
 		return 0;
-	copy16(sighting->key.id, beat.device);
-	sighting->sequence = ntohl(beat.sequence);
-	sighting->boot = ntohl(beat.boot);
-	sighting->move = beat.type == TYPE_ANSWER ? MOVE_NEVER : MOVE_BY_SEQUENCE;
+	copy16(sighting->key.id, beat->device);
+	sighting->sequence = ntohl(beat->sequence);
+	sighting->boot = ntohl(beat->boot);
+	sighting->move = beat->type == TYPE_ANSWER ? MOVE_NEVER : MOVE_BY_SEQUENCE;
 	return 1;
 }
 
 /* Loads `bytes` of a key: more than a device's id holds does not fit, fewer leave zeros behind. */
 INLINE int load_id(struct __sk_buff *skb, const struct flow *flow, u32 at, u32 bytes, struct device_key *key)
 {
-	if (bytes == 0 || bytes > ID_BYTES || at + bytes > flow->payload_bytes)
+	if (bytes == 0 || bytes > ID_BYTES)
 		return 0;
-	return load(skb, flow->payload_at + at, key->id, bytes);
+	return load_payload(skb, flow, at, key->id, bytes);
 }
 
 INLINE int key_offset(struct __sk_buff *skb, const struct flow *flow, struct sighting *sighting)
@@ -99,9 +102,7 @@ INLINE int key_connection_id(struct __sk_buff *skb, const struct flow *flow, u32
 	u32 id[CONNECTION_ID_MAX / 4] = {}, bytes = KEY_LENGTH, prefix = KEY_PREFIX;
 	u8 *to = sighting->key.id;
 
-	if (bytes == 0 || bytes > CONNECTION_ID_MAX || prefix > ID_BYTES || at + bytes > flow->payload_bytes)
-		return 0;
-	if (!load(skb, flow->payload_at + at, id, bytes))
+	if (bytes == 0 || bytes > CONNECTION_ID_MAX || prefix > ID_BYTES || !load_payload(skb, flow, at, id, bytes))
 		return 0;
 	for (u32 i = 0; i < ID_BYTES; i++)
 		to[i] = i < prefix ? ((u8 *)id)[i] : 0;
@@ -132,7 +133,7 @@ INLINE int key_quic(struct __sk_buff *skb, const struct flow *flow, struct sight
 	} header = {};
 	u32 version;
 
-	if (flow->payload_bytes < 1 + KEY_LENGTH + QUIC_AFTER_ID_MIN || !load(skb, flow->payload_at, &header, 6))
+	if (flow->payload_bytes < 1 + KEY_LENGTH + QUIC_AFTER_ID_MIN || !load_payload(skb, flow, 0, &header, 6))
 		return 0;
 	if (!(header.first & QUIC_LONG))
 		return key_connection_id(skb, flow, 1, sighting);
@@ -152,7 +153,7 @@ INLINE int key_dtls12(struct __sk_buff *skb, const struct flow *flow, struct sig
 {
 	u8 header[3];
 
-	if (flow->payload_bytes < DTLS12_CID_AT + KEY_LENGTH + 2 || !load(skb, flow->payload_at, header, sizeof(header)))
+	if (flow->payload_bytes < DTLS12_CID_AT + KEY_LENGTH + 2 || !load_payload(skb, flow, 0, header, sizeof(header)))
 		return 0;
 	if (header[0] != DTLS12_CID_TYPE || header[1] != 0xfe || header[2] != 0xfd)
 		return 0;
@@ -169,14 +170,14 @@ INLINE int key_dtls13(struct __sk_buff *skb, const struct flow *flow, struct sig
 {
 	u8 first;
 
-	if (flow->payload_bytes < 1 + KEY_LENGTH + DTLS13_AFTER_ID_MIN || !load(skb, flow->payload_at, &first, 1))
+	if (flow->payload_bytes < 1 + KEY_LENGTH + DTLS13_AFTER_ID_MIN || !load_payload(skb, flow, 0, &first, 1))
 		return 0;
 	if ((first & DTLS13_FIXED) != DTLS13_UNIFIED || !(first & DTLS13_HAS_CID))
 		return 0;
 	return key_connection_id(skb, flow, 1, sighting);
 }
 
-INLINE int read_key(struct __sk_buff *skb, const struct flow *flow, struct sighting *sighting)
+INLINE int read_key(struct __sk_buff *skb, struct flow *flow, struct sighting *sighting)
 {
 	switch (KEY_KIND) {
 	case KEY_HEARTBEAT:

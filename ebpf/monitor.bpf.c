@@ -7,8 +7,7 @@
  */
 #include "tcp.h"
 
-SEC("classifier")
-int flyball_from(struct __sk_buff *skb)
+INLINE int watch_from(struct __sk_buff *skb)
 {
 	struct flow flow = {};
 	struct sighting sighting = {};
@@ -18,8 +17,7 @@ int flyball_from(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
-SEC("classifier")
-int flyball_to(struct __sk_buff *skb)
+INLINE int watch_to(struct __sk_buff *skb)
 {
 	struct flow flow = {};
 
@@ -28,7 +26,33 @@ int flyball_to(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
-/* What the two above are measured against. */
+/* Ingress and egress of interfaces with Ethernet headers. */
+SEC("classifier")
+int flyball_from(struct __sk_buff *skb)
+{
+	return is_other_ipv4(skb, FROM_DEVICE) ? TCX_NEXT : watch_from(skb);
+}
+
+SEC("classifier")
+int flyball_to(struct __sk_buff *skb)
+{
+	return is_other_ipv4(skb, TO_DEVICE) ? TCX_NEXT : watch_to(skb);
+}
+
+/* Of all others: tunnels, point-to-point links. */
+SEC("classifier")
+int flyball_from_l3(struct __sk_buff *skb)
+{
+	return watch_from(skb);
+}
+
+SEC("classifier")
+int flyball_to_l3(struct __sk_buff *skb)
+{
+	return watch_to(skb);
+}
+
+/* What those above are measured against. */
 SEC("classifier")
 int flyball_empty(struct __sk_buff *skb)
 {

@@ -5,7 +5,7 @@
  * and all the while the socket says ESTABLISHED. Three timeouts on end that nothing answered are told, once.
  *
  * sock_ops sees the connections that began while it was attached; the tracepoints, which need CAP_PERFMON, see all.
- * Both write to the same map, and whoever comes first tells.
+ * Both write to the same map, and whoever comes first tells. Tracepoints may not read the coarse clock.
  */
 #pragma once
 #include "device.h"

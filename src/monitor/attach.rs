@@ -52,11 +52,13 @@ pub(super) struct Place<'a> {
     pub(super) ports: &'a [u16],
 }
 
-/// Loads both programs; done once.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), AttachError> {
+/// Loads both programs for such a link, unless they are.
+fn load(ebpf: &mut Ebpf, link: Link) -> Result<(), AttachError> {
     for hook in Hook::BOTH {
-        let name = program_name(hook);
-        program(ebpf, hook).load().map_err(|error| AttachError::of_program(error, name))?;
+        match program(ebpf, hook, link).load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(AttachError::of_program(error, program_name(hook, link))),
+        }
     }
     Ok(())
 }
@@ -64,6 +66,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), AttachError> {
 /// Locks the ports, sweeps what killed runs left, and attaches.
 pub(super) fn attach(ebpf: &mut Ebpf, place: Place<'_>, via: Via) -> Result<Attached, AttachError> {
     let locks = PortLocks::take(place.name, place.link, place.ports)?;
+    load(ebpf, place.link)?;
     let netlink = Netlink::open().map_err(AttachError::Netlink)?;
     let swept_qdisc = sweep(&netlink, place).map_err(AttachError::Netlink)?;
     let inherited = swept_qdisc.then_some(Qdisc { netlink, index: place.link.index });
@@ -105,7 +108,7 @@ fn both(
     place: Place<'_>,
     attach: impl Fn(&mut SchedClassifier, Place<'_>, Hook) -> Attempt,
 ) -> Result<Filters, (Hook, ProgramError)> {
-    let mut one = |hook| attach(program(ebpf, hook), place, hook).map_err(|error| (hook, error));
+    let mut one = |hook| attach(program(ebpf, hook, place.link), place, hook).map_err(|error| (hook, error));
     Ok([one(Hook::Ingress)?, one(Hook::Egress)?])
 }
 
@@ -143,15 +146,17 @@ fn errno(error: &TcError) -> Option<i32> {
     }
 }
 
-fn program(ebpf: &mut Ebpf, hook: Hook) -> &mut SchedClassifier {
-    let program = ebpf.program_mut(program_name(hook)).expect("it is in the object");
+fn program(ebpf: &mut Ebpf, hook: Hook, link: Link) -> &mut SchedClassifier {
+    let program = ebpf.program_mut(program_name(hook, link)).expect("it is in the object");
     program.try_into().expect("it is in a classifier's section")
 }
 
-const fn program_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Ingress => "flyball_from",
-        Hook::Egress => "flyball_to",
+const fn program_name(hook: Hook, link: Link) -> &'static str {
+    match (hook, link.is_ethernet) {
+        (Hook::Ingress, true) => "flyball_from",
+        (Hook::Ingress, false) => "flyball_from_l3",
+        (Hook::Egress, true) => "flyball_to",
+        (Hook::Egress, false) => "flyball_to_l3",
     }
 }
 

@@ -9,6 +9,7 @@ use aya::{Btf, Ebpf};
 use caps::Capability;
 
 use super::capability;
+use super::error::tail;
 
 /// Programs and the tracepoints they are for.
 const TRACEPOINTS: [(&str, &str); 2] =
@@ -38,11 +39,11 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf) -> Vec<String> {
     notes
 }
 
-/// In one line: a verifier's log is not for a note.
+/// In one line.
 fn said(error: &ExtraError) -> String {
     match error {
-        ExtraError::Program(ProgramError::LoadError { io_error, .. }) => {
-            format!("kernel refuses the program: {io_error}")
+        ExtraError::Program(ProgramError::LoadError { io_error, verifier_log }) => {
+            format!("kernel refuses the program: {io_error}; its verifier says: {}", tail(&verifier_log.to_string()))
         }
         ExtraError::Program(ProgramError::SyscallError(error)) => format!("{}: {}", error.call, error.io_error),
         ExtraError::Cgroup { path, source } => format!("{}: {source}", path.display()),

@@ -1,8 +1,10 @@
 //! The monitor on the kernel it runs on: real programs, real interfaces, in namespaces that each test makes for itself.
 
 mod bed;
+mod left_behind;
 mod loader;
 mod packet;
+mod running;
 mod seen;
 
 use std::process::ExitCode;
@@ -10,10 +12,11 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {
-    if let Some(code) = loader::child() {
+    if let Some(code) = left_behind::child() {
         return code;
     }
-    libtest_mimic::run(&Arguments::from_args(), loader::trials()).exit_code()
+    let trials = [loader::trials(), running::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// A test in a network namespace of its own, on a thread of its own: it may drop that thread's capabilities.
