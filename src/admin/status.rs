@@ -132,3 +132,23 @@ fn policy_status(policy: &PolicyDecision, rules: Option<&Policy>, now: Tick) -> 
 fn shown(path: &Path) -> String {
     path.display().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::sample;
+    use crate::monitor::board::Watch;
+    use crate::time::WallTime;
+
+    #[test]
+    fn a_monitor_that_sees_nothing_degrades_and_readiness_stays() {
+        let snapshot = || Snapshot::empty(7, WallTime::from_unix_ms(0));
+        let state = sample::state(snapshot());
+        let told = |state: &AdminState| serde_json::to_value(readiness(state, &snapshot())).expect("JSON");
+        assert_eq!(told(&state), serde_json::json!({"ready": true, "degraded": []}));
+        state.monitor.show(Watch::Blind("needs CAP_BPF".to_owned()));
+        assert_eq!(told(&state), serde_json::json!({"ready": true, "degraded": ["monitor"]}));
+        let status = serde_json::to_value(status(&state, &snapshot())).expect("JSON");
+        assert_eq!(status["monitor"], serde_json::json!({"state": "blind", "why": "needs CAP_BPF", "devices": null}));
+    }
+}

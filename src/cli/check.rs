@@ -64,7 +64,7 @@ fn monitor(watched: &MonitorSettings) -> String {
     let ports: Vec<String> = watched.ports.iter().map(ToString::to_string).collect();
     let (prefixes, cohorts) = (watched.prefixes.rows.len(), watched.prefixes.names.len());
     format!(
-        "{} port {} by {}, gap {}, {} devices; {prefixes} prefixes of {cohorts} cohort(s)",
+        "{}, ports {}, key {}; gap {}, {} devices; prefixes {prefixes}, cohorts {cohorts}",
         watched.interfaces.join(" "),
         ports.join(" "),
         watched.key,

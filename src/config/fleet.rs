@@ -78,7 +78,10 @@ fn ports(written: Option<Vec<u16>>, check: &mut Check<'_>) -> Vec<u16> {
 /// Every line of the file that is wrong is an error beside those of the configuration.
 fn prefixes(raw: RawFleet, check: &mut Check<'_>) -> Option<Prefixes> {
     const KEY: &str = "fleet.prefixes";
-    let path: PathBuf = check.path(KEY, &raw.prefixes?);
+    let path: PathBuf = check.readable_file(KEY, &raw.prefixes?);
+    if check.has_errors_under(KEY) {
+        return None;
+    }
     match Prefixes::read(&path) {
         Ok(prefixes) => Some(prefixes),
         Err(problems) => {

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::KernelTime;
 use super::key::Key;
 use super::mirror::{BINDING_REPLIED, BINDING_STREAM, ID_BYTES, RECORD_BLIND, RECORD_REBOOTED, Record, record_kind};
 use super::prefixes::UNKNOWN;
@@ -65,6 +66,8 @@ pub struct Event {
     pub kind: EventKind,
     /// When.
     pub at: WallTime,
+    /// When, on the kernel's own clock, which [`KernelClock`](super::clock::KernelClock) joins with the process's.
+    pub kernel_at: KernelTime,
     /// To whom; `None` for TCP.
     pub device: Option<DeviceId>,
     /// Of the device or the peer, as it is now.
@@ -118,6 +121,8 @@ pub struct Gap {
     pub is_rebooted: bool,
     /// When it ended.
     pub at: WallTime,
+    /// When it ended, on the kernel's own clock.
+    pub kernel_at: KernelTime,
 }
 
 /// A record of a kind that this version does not know.
@@ -202,6 +207,7 @@ impl Event {
             missed: self.missed,
             is_rebooted: self.is_rebooted,
             at: self.at,
+            kernel_at: self.kernel_at,
         })
     }
 }
@@ -237,6 +243,7 @@ impl Decoder {
         Ok(Event {
             kind,
             at: self.zero.plus(Duration::from_nanos(record.at)),
+            kernel_at: KernelTime(record.at),
             device: (kind != EventKind::TcpUnreachable).then(|| DeviceId::new(record.device, self.key)),
             cohort: self.cohort(record.cohort),
             gap: is_timed.then(|| Duration::from_nanos(record.gap)),

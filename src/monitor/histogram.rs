@@ -109,7 +109,7 @@ pub fn bucket_of(nanoseconds: u64) -> usize {
         return GAP_BUCKETS - 1;
     }
     let part = nanoseconds >> (octave - PART_BITS) & ((1 << PART_BITS) - 1);
-    let tenth = part * u64::from(GAP_SUBDIVISIONS) >> PART_BITS;
+    let tenth = (part * u64::from(GAP_SUBDIVISIONS)) >> PART_BITS;
     1 + ((octave - GAP_OCTAVE_FIRST) * GAP_SUBDIVISIONS) as usize + tenth as usize
 }
 

@@ -36,12 +36,11 @@ pub(super) fn live(settings: &Settings, limits: &Limits, output: Output) -> Resu
     let capture = limits.record.as_deref().map(Recorder::open).transpose().map_err(failed)?;
     let monitor =
         Monitor::open(settings, &AttachOptions::default()).map_err(|error| Failure::Machine(chain(&error)))?;
-    if output.style() != Style::Json {
-        monitor.notes().iter().for_each(|note| eprintln!("note: {note}"));
-    }
+    monitor.notes().iter().for_each(|note| eprintln!("note: {note}"));
     let recorder = capture.map(|capture| capture.begin(&header(settings))).transpose().map_err(failed)?;
     let decoder = Decoder::new(settings.key, settings.prefixes.names.clone(), kernel_zero());
-    let watch = Watch { steering: monitor.steering(), view: View::new(decoder), recorder, output };
+    let view = View::new(decoder);
+    let watch = Watch { steering: monitor.steering(), view, recorder, unwritable: None, output };
     // One thread reads the kernel's ring and writes; a second would only wait.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(run(monitor, watch, limits.seconds))
@@ -79,6 +78,8 @@ struct Watch {
     steering: Steering,
     view: View,
     recorder: Option<Recorder>,
+    /// Why there is no recorder any more.
+    unwritable: Option<CaptureError>,
     output: Output,
 }
 
@@ -101,9 +102,7 @@ impl Watch {
     }
 
     fn frame(&mut self, frame: Frame) -> Result<ControlFlow<()>, Failure> {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.write(&frame).map_err(failed)?;
-        }
+        self.record(|recorder| recorder.write(&frame));
         match self.view.take(frame) {
             Ok(Some(event)) => self.output.event(&event),
             // A record of another version is counted by the view, which tells it at the end.
@@ -113,20 +112,26 @@ impl Watch {
 
     fn tick(&mut self) -> Result<ControlFlow<()>, Failure> {
         self.view.set_zero(kernel_zero());
-        if let Some(recorder) = &mut self.recorder {
-            recorder.flush().map_err(failed)?;
-        }
+        self.record(Recorder::flush);
         if self.output.style() == Style::Top {
             self.steering.request_census();
         }
         self.output.tick(&self.view)
     }
 
-    fn end(self) -> Result<(), Failure> {
-        if let Some(mut recorder) = self.recorder {
-            recorder.flush().map_err(failed)?;
+    fn end(mut self) -> Result<(), Failure> {
+        self.record(Recorder::flush);
+        self.output.end(&self.view)?;
+        self.unwritable.map_or(Ok(()), |error| Err(failed(error)))
+    }
+
+    /// A full disk ends the recording and not the watch, and is told at the end.
+    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> Result<(), CaptureError>) {
+        let Some(recorder) = &mut self.recorder else { return };
+        if let Err(error) = write(recorder) {
+            self.recorder = None;
+            self.unwritable = Some(error);
         }
-        self.output.end(&self.view)
     }
 }
 

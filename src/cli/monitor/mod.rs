@@ -90,8 +90,11 @@ fn usage(text: &str) -> Failure {
 fn settings(arguments: &MonitorArgs) -> Result<Settings, Failure> {
     let invalid = |errors: crate::document::problem::Problems| Failure::Invalid(errors.to_string());
     let prefixes = arguments.prefixes.as_deref().map_or_else(|| Ok(Prefixes::default()), Prefixes::read);
+    let mut interfaces = arguments.interface.clone();
+    interfaces.sort();
+    interfaces.dedup();
     Ok(Settings {
-        interfaces: arguments.interface.clone(),
+        interfaces,
         key: arguments.key,
         ports: arguments.port.clone(),
         gap: arguments.gap,
