@@ -212,6 +212,11 @@ impl Decoder {
         Self { key, names, zero, unknown: UNKNOWN.into() }
     }
 
+    /// The wall's time was set: `zero` is now the wall time at the kernel's time 0.
+    pub fn set_zero(&mut self, zero: WallTime) {
+        self.zero = zero;
+    }
+
     /// The name of a cohort; one that was never told counts where the kernel counts it, as unknown.
     pub fn cohort(&self, number: u16) -> Arc<str> {
         Arc::clone(self.names.get(usize::from(number)).unwrap_or(&self.unknown))

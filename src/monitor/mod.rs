@@ -26,6 +26,7 @@ pub mod mirror;
 mod netlink;
 pub mod prefixes;
 pub mod reader;
+pub mod room;
 pub mod settings;
 pub mod steering;
 #[cfg(test)]

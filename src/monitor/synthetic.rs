@@ -50,6 +50,12 @@ pub(crate) fn counts(cohort: u16, gaps: &[f64]) -> Frame {
     Frame::Counts { cohort, counts }
 }
 
+fn with(frame: Frame, more: impl FnOnce(&mut CohortCounts)) -> Frame {
+    let Frame::Counts { cohort, mut counts } = frame else { return frame };
+    more(&mut counts);
+    Frame::Counts { cohort, counts }
+}
+
 /// The monitor's own troubles: none but packets to strangers.
 pub(crate) fn troubles(unknown_egress: u64) -> Frame {
     Frame::Troubles(Troubles { unknown_egress, ..Troubles::zeroed() })
@@ -86,7 +92,7 @@ fn one_lost_binding() -> Vec<Frame> {
         troubles(0),
         census(&[0, 2]),
         Frame::Record(lost),
-        counts(1, &[15.0, 15.0, 15.0, 45.1]),
+        with(counts(1, &[15.0, 15.0, 15.0, 45.1]), |counts| (counts.rebindings, counts.new_devices) = (1, 2)),
         troubles(1),
         census(&[0, 2]),
     ]
@@ -110,9 +116,9 @@ fn every_kind() -> Vec<Frame> {
         at(170, Record { kind: record_kind::GAP, gap: base.silence * 2, missed: 1, ..stay }),
         at(171, Record { kind: record_kind::JUMP, gap: 15 << 30, silence: 15 << 30, missed: 3, ..stay }),
         at(172, Record { kind: record_kind::TCP_UNREACHABLE, flags: 0, device: [0; 16], gap: 1_400_000_000, ..six }),
-        counts(0, &[]),
-        counts(1, &[15.0, 16.0, 45.1, 45.1, 45.1, 90.2]),
-        counts(2, &[20.0, 25.0]),
+        with(counts(0, &[]), |counts| (counts.connections, counts.unreachable) = (1, 0)),
+        with(counts(1, &[15.0, 16.0, 45.1, 45.1, 45.1, 90.2]), |counts| (counts.rebindings, counts.missed) = (3, 4)),
+        with(counts(2, &[20.0, 25.0, 45.1]), |counts| (counts.migrations, counts.unreachable) = (1, 1)),
         Frame::Troubles(Troubles { lost_records: 3, not_stored: 1, unknown_egress: 12, contended: 2 }),
         Frame::Census(Census { capacity: 1_500, devices: 3, evicted: 40, by_cohort: vec![1, 1, 1] }),
     ]

@@ -15,6 +15,7 @@ use super::frame::{Census, Frame};
 use super::mirror::{Record, Troubles};
 use super::prefixes::COHORTS_MAX;
 use super::totals::Totals;
+use crate::time::WallTime;
 
 /// Everything read so far.
 #[derive(Debug, Clone)]
@@ -69,6 +70,11 @@ impl View {
             Frame::Census(census) => self.count_devices(census),
         }
         Ok(None)
+    }
+
+    /// The wall's time was set: `zero` is now the wall time at the kernel's time 0.
+    pub fn set_zero(&mut self, zero: WallTime) {
+        self.decoder.set_zero(zero);
     }
 
     /// All cohorts of which anything was counted, by name.
@@ -147,6 +153,15 @@ impl Cohort {
         }
     }
 
+    /// The gap that a share of `q` does not exceed; never beyond the longest where that is known exactly.
+    pub fn gap(&self, q: f64) -> Option<Duration> {
+        let gap = self.totals.gaps.quantile(q)?;
+        match self.longest() {
+            Some(Longest::Exactly(longest)) => Some(gap.min(longest)),
+            _ => Some(gap),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.devices.unwrap_or(0) == 0 && self.told.is_none() && self.totals.is_empty()
     }
@@ -158,7 +173,6 @@ mod tests {
     use crate::monitor::key::Key;
     use crate::monitor::prefixes::UNKNOWN;
     use crate::monitor::synthetic::{census, counts, rebinding, seconds, troubles};
-    use crate::time::WallTime;
 
     fn view() -> View {
         let names = vec![UNKNOWN.into(), "carrier=b,region=eu".into(), "carrier=a,region=eu".into()];

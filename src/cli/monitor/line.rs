@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::monitor::event::{Event, EventKind};
 
 /// Widths of the first columns; a longer value pushes the rest.
-const WIDTHS: [usize; 4] = [24, 15, 32, 24];
+const WIDTHS: [usize; 4] = [24, 15, 32, 30];
 /// A gap that is longer than its silence by less than this is the same to people.
 const SAME: Duration = Duration::from_millis(100);
 
@@ -39,7 +39,7 @@ pub(super) fn words(event: &Event) -> String {
         EventKind::Rebinding => format!("{silent}, {} lost: {from} -> {to}", binding(event)),
         EventKind::Migration => format!("{silent}, moved with a new connection id: {from} -> {to}"),
         EventKind::Gap => format!("{silent}, {} survived at {to}{}", binding(event), missed(event)),
-        EventKind::Jump => format!("{silent}, at {to}{}", missed(event)),
+        EventKind::Jump => format!("{silent} at {to}{}", missed(event)),
         EventKind::TcpUnreachable => match event.gap {
             Some(gap) => format!("established, and nothing got through to {to} for {}", seconds(gap)),
             None => format!("established, and nothing gets through to {to}"),
@@ -60,9 +60,9 @@ fn silent(event: &Event) -> String {
 /// What a NAT grants a binding depends on whether it was answered.
 fn binding(event: &Event) -> &'static str {
     match (event.binding.is_replied, event.binding.is_stream) {
-        (_, true) => "binding (stream)",
+        (_, true) => "stream binding",
         (true, false) => "binding",
-        (false, false) => "binding (never answered)",
+        (false, false) => "unanswered binding",
     }
 }
 

@@ -20,7 +20,7 @@ use super::Failure;
 use crate::document::values::parse_duration;
 use crate::monitor::key::Key;
 use crate::monitor::prefixes::Prefixes;
-use crate::monitor::settings::{DEVICES, DEVICES_MAX, GAP, GAP_MAX, GAP_MIN, PORT, Settings};
+use crate::monitor::settings::{DEVICES, DEVICES_MAX, GAP_MAX, GAP_MIN, PORT, Settings};
 
 /// Arguments of `flyball monitor`.
 #[derive(Debug, clap::Args)]
@@ -68,11 +68,8 @@ pub(super) fn monitor(arguments: MonitorArgs) -> Result<(), Failure> {
         Some(file) => replay::replay(file, Output::new(style)),
         None => {
             let settings = settings(&arguments)?;
-            live::live(
-                settings,
-                live::Limits { record: arguments.record, seconds: arguments.seconds },
-                Output::new(style),
-            )
+            let limits = live::Limits { record: arguments.record, seconds: arguments.seconds };
+            live::live(&settings, &limits, Output::new(style))
         }
     }
 }
@@ -116,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_default_gap_is_the_one_of_the_configuration() {
-        assert_eq!(gap("30s"), Ok(GAP));
+        assert_eq!(gap("30s"), Ok(crate::monitor::settings::GAP));
         assert!(["99ms", "25h", "30", ""].iter().all(|text| gap(text).is_err()));
     }
 }

@@ -36,6 +36,10 @@ impl Output {
         Self { style, out: BufWriter::new(io::stdout()), is_headed: false, top: (style == Style::Top).then(Top::new) }
     }
 
+    pub(super) fn style(&self) -> Style {
+        self.style
+    }
+
     /// Shows one event.
     pub(super) fn event(&mut self, event: &Event) -> Reader {
         let text = match self.style {

@@ -51,7 +51,7 @@ pub(super) fn rows_of<'a>(cohorts: impl IntoIterator<Item = &'a Cohort>) -> Stri
 
 fn cells(cohort: &Cohort) -> [String; HEADINGS.len()] {
     let totals = &cohort.totals;
-    let quantile = |q| totals.gaps.quantile(q).map_or_else(none, seconds);
+    let quantile = |q| cohort.gap(q).map_or_else(none, seconds);
     [
         cohort.devices.map_or_else(none, |devices| devices.to_string()),
         totals.from.to_string(),
@@ -83,14 +83,14 @@ fn none() -> String {
 pub(super) fn troubles(view: &View) -> String {
     let (troubles, evicted) = (view.troubles(), view.census().map_or(0, |census| census.evicted));
     let all = [
-        (troubles.lost_records, "events lost (the ring buffer was full)"),
-        (evicted, "devices evicted (the map is too small: raise `devices`)"),
-        (troubles.not_stored, "devices or addresses not stored"),
-        (troubles.contended, "packets not measured (their device was busy on another CPU)"),
-        (troubles.unknown_egress, "packets to addresses of no known device"),
-        (view.unreadable(), "events of an unknown kind"),
+        ("events lost (the ring buffer was full)", troubles.lost_records),
+        ("devices evicted (the map is too small: raise `--devices`)", evicted),
+        ("devices or addresses not stored", troubles.not_stored),
+        ("packets not measured (their device was busy on another CPU)", troubles.contended),
+        ("packets to addresses of no known device", troubles.unknown_egress),
+        ("events of an unknown kind", view.unreadable()),
     ];
     let told: Vec<String> =
-        all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        all.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what} {count}")).collect();
     if told.is_empty() { String::new() } else { format!("monitor: {}\n", told.join(", ")) }
 }

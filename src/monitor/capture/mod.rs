@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::read::Capture;
-pub use self::write::Recorder;
+pub use self::write::{Blank, Recorder};
 use super::event::Decoder;
 use super::key::Key;
 use super::mirror::{CohortCounts, Record, Troubles};

@@ -7,7 +7,7 @@ use crate::monitor::prefixes::UNKNOWN;
 use crate::monitor::synthetic::{self, census, counts, rebinding, troubles};
 
 fn header() -> Header {
-    let cohorts = [UNKNOWN.into(), "carrier=a,region=eu".into()];
+    let cohorts = [UNKNOWN.into(), "carrier=a,region=eu".into(), "carrier=b,region=us".into()];
     Header::new(Key::Heartbeat, &[5783], 30_000, &cohorts, WallTime::from_unix_ms(1_795_000_000_000))
 }
 
@@ -16,9 +16,9 @@ fn frames() -> Vec<Frame> {
 }
 
 fn record(path: &Path, frames: &[Frame]) {
-    let mut recorder = Recorder::create(path, &header()).expect("a file");
+    let mut recorder = Recorder::open(path).and_then(|blank| blank.begin(&header())).expect("a file");
     frames.iter().for_each(|frame| recorder.write(frame).expect("written"));
-    recorder.finish().expect("written");
+    recorder.flush().expect("written");
 }
 
 /// Frames as text: their types compare by bytes only.
@@ -107,7 +107,7 @@ fn another_file_is_no_capture() {
     }
     let missing = read(&folder.path().join("missing")).1.expect("refused");
     assert!(missing.contains("missing: the capture cannot be read"), "{missing}");
-    let nowhere = Recorder::create(&folder.path().join("no/folder"), &self::header()).expect_err("no folder");
+    let nowhere = Recorder::open(&folder.path().join("no/folder")).expect_err("no folder");
     assert!(nowhere.to_string().contains("cannot be written"), "{nowhere}");
 }
 

@@ -9,8 +9,14 @@ use flate2::Crc;
 use super::{CaptureError, Header, MAGIC, kind};
 use crate::monitor::frame::{Census, Frame};
 
-/// A capture while it is recorded. Each look at the kernel's counts is written through, so that a run that is killed
-/// loses what came since.
+/// A file that will be a capture; what was in it is there until then.
+#[derive(Debug)]
+pub struct Blank {
+    path: PathBuf,
+    file: File,
+}
+
+/// A capture while it is recorded. What is not flushed is lost where the run is killed.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
@@ -19,21 +25,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Makes the file, or empties it.
+    /// Opens the file, and leaves its content for now.
     ///
     /// # Errors
     /// The file cannot be made or written.
-    pub fn create(path: &Path, header: &Header) -> Result<Self, CaptureError> {
-        let begin = || {
-            let mut file = BufWriter::new(File::create(path)?);
-            file.write_all(MAGIC.as_bytes())?;
-            serde_json::to_writer(&mut file, header)?;
-            file.write_all(b"\n")?;
-            file.flush()?;
-            Ok(file)
-        };
-        let file = begin().map_err(|source| CaptureError::Write { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, body: Vec::new() })
+    pub fn open(path: &Path) -> Result<Blank, CaptureError> {
+        let opened = File::options().create(true).truncate(false).write(true).open(path);
+        let file = opened.map_err(|source| CaptureError::Write { path: path.to_owned(), source })?;
+        Ok(Blank { path: path.to_owned(), file })
     }
 
     /// Writes one frame.
@@ -54,17 +53,43 @@ impl Recorder {
         crc.update(&self.body);
         self.file.write_all(&head)?;
         self.file.write_all(&self.body)?;
-        self.file.write_all(&crc.sum().to_ne_bytes())?;
-        if matches!(frame, Frame::Troubles(_) | Frame::Census(_)) { self.file.flush() } else { Ok(()) }
+        self.file.write_all(&crc.sum().to_ne_bytes())
     }
 
-    /// Ends the recording.
+    /// Writes through what was written.
     ///
     /// # Errors
     /// The file cannot be written: the disk is full.
-    pub fn finish(mut self) -> Result<(), CaptureError> {
-        self.file.flush().map_err(|source| CaptureError::Write { path: self.path, source })
+    pub fn flush(&mut self) -> Result<(), CaptureError> {
+        self.file.flush().map_err(|source| CaptureError::Write { path: self.path.clone(), source })
     }
+}
+
+impl Blank {
+    /// Empties the file, and begins the recording.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(self, header: &Header) -> Result<Recorder, CaptureError> {
+        let Self { path, file } = self;
+        match start(file, header) {
+            Ok(file) => Ok(Recorder { path, file, body: Vec::new() }),
+            Err(source) => Err(CaptureError::Write { path, source }),
+        }
+    }
+}
+
+fn start(file: File, header: &Header) -> io::Result<BufWriter<File>> {
+    // A pipe cannot be emptied, and need not be.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    let mut file = BufWriter::new(file);
+    file.write_all(MAGIC.as_bytes())?;
+    serde_json::to_writer(&mut file, header)?;
+    file.write_all(b"\n")?;
+    file.flush()?;
+    Ok(file)
 }
 
 fn encode(frame: &Frame, body: &mut Vec<u8>) -> u8 {
