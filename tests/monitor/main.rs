@@ -2,8 +2,11 @@
 
 mod bed;
 mod loader;
+mod nat;
 mod packet;
 mod seen;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::process::ExitCode;
 
@@ -13,7 +16,11 @@ fn main() -> ExitCode {
     if let Some(code) = loader::child() {
         return code;
     }
-    libtest_mimic::run(&Arguments::from_args(), loader::trials()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Each trial waits for timers nearly all of its time.
+    arguments.test_threads = arguments.test_threads.or(Some(16));
+    let trials = [loader::trials(), nat::trials()];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
 /// A test in a network namespace of its own, on a thread of its own: it may drop that thread's capabilities.
