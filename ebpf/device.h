@@ -102,6 +102,15 @@ INLINE void remember_tuple(const struct flow *flow, const struct device_key *key
 		not_stored();
 }
 
+/* A packet to an address that the device left is not one that it can get; but the NAT may have given it to another. */
+INLINE void forget_tuple(const struct tuple_key *tuple, const struct device_key *key)
+{
+	struct device_key *owner = bpf_map_lookup_elem(&tuples, tuple);
+
+	if (owner && same16(owner->id, key->id))
+		bpf_map_delete_elem(&tuples, tuple);
+}
+
 INLINE void start_record(struct record *record, u64 now, const struct flow *flow, const struct device_key *key)
 {
 	record->at = now;
@@ -312,8 +321,7 @@ NOINLINE int tell(struct __sk_buff *skb, const struct flow *flow, const struct s
 		struct tuple_key old = tuple_of(finding->from, finding->from_port, flow->local_port);
 
 		copy16(record.from, finding->from);
-		/* A packet to the old address is not one that the device can get. */
-		bpf_map_delete_elem(&tuples, &old);
+		forget_tuple(&old, &sighting->key);
 		remember_tuple(flow, &sighting->key);
 	} else {
 		copy16(record.from, record.to);

@@ -105,8 +105,11 @@ pub struct Gap {
     pub device: DeviceId,
     /// Of the device.
     pub cohort: Arc<str>,
-    /// Since the last packet either way.
+    /// Since the last packet either way. A packet that went to the device may have been dropped by a NAT that had
+    /// forgotten the binding already: what ended within `silence` may have ended anywhere within `gap`.
     pub silence: Duration,
+    /// Since the last packet from the device.
+    pub gap: Duration,
     /// A packet had gone out to the device over the binding before the silence.
     pub both_ways: bool,
     /// And the binding counted as a stream.
@@ -200,6 +203,7 @@ impl Event {
             device: self.device?,
             cohort: Arc::clone(&self.cohort),
             silence: self.silence?,
+            gap: self.gap?,
             both_ways: self.binding.is_replied,
             is_stream: self.binding.is_stream,
             outcome,
@@ -294,7 +298,7 @@ mod tests {
         let (from, to) = (event.path.from.to_string(), event.path.to.to_string());
         assert_eq!((from.as_str(), to.as_str()), ("10.0.0.1:4000", "10.0.0.1:4711"));
         let gap = event.ended_gap().expect("a known silence");
-        assert_eq!((gap.silence, gap.outcome), (seconds(45.1), Outcome::Rebound));
+        assert_eq!((gap.silence, gap.gap, gap.outcome), (seconds(45.1), seconds(45.1), Outcome::Rebound));
         assert_eq!((gap.both_ways, gap.is_stream), (true, false));
     }
 

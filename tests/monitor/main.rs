@@ -3,9 +3,12 @@
 mod bed;
 mod left_behind;
 mod loader;
+mod nat;
 mod packet;
 mod running;
 mod seen;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::process::ExitCode;
 
@@ -15,8 +18,11 @@ fn main() -> ExitCode {
     if let Some(code) = left_behind::child() {
         return code;
     }
-    let trials = [loader::trials(), running::trials()].into_iter().flatten().collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Each trial waits for timers nearly all of its time.
+    arguments.test_threads = arguments.test_threads.or(Some(16));
+    let trials = [loader::trials(), nat::trials(), running::trials()];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
 /// A test in a network namespace of its own, on a thread of its own: it may drop that thread's capabilities.

@@ -7,11 +7,16 @@ pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// A device's heartbeat number `sequence` from `source`.
 pub(crate) fn heartbeat(device: u32, sequence: u32, source: SocketAddrV4, port: u16) -> Vec<u8> {
+    udp(source, SocketAddrV4::new(SERVER, port), &beat(device, sequence))
+}
+
+/// The datagram of that heartbeat.
+pub(crate) fn beat(device: u32, sequence: u32) -> Vec<u8> {
     let mut beat = vec![0; 80];
     beat[..4].copy_from_slice(&[0x46, 0x42, 1, 1]);
     beat[8..24].copy_from_slice(&device_id(device));
     beat[28..32].copy_from_slice(&sequence.to_be_bytes());
-    udp(source, SocketAddrV4::new(SERVER, port), &beat)
+    beat
 }
 
 /// The id of device number so and so.
