@@ -21,6 +21,8 @@ pub mod controller;
 pub mod demo;
 pub mod document;
 pub mod house;
+#[path = "../chaos/lab/mod.rs"]
+pub mod lab;
 pub mod monitor;
 pub mod policy;
 pub mod proto;

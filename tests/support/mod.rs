@@ -4,5 +4,6 @@
 pub mod child;
 pub mod flyball;
 pub mod http;
+pub mod lab;
 pub mod peers;
 pub mod prometheus;

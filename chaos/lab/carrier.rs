@@ -1,0 +1,106 @@
+//! A carrier: its NAT, and what can happen to it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::UPLINK;
+use super::error::LabError;
+use super::link::{self, Site};
+use super::namespace::Namespace;
+use super::nat::Nat;
+
+/// Links that pass nothing. Arriving packets go before conntrack sees them, leaving ones after it: a NAT whose uplink is
+/// cut still refreshes the bindings of its devices, and one whose device is out of coverage does not. The table is its
+/// own, so that new rules of the NAT leave it alone.
+const CUT_RULES: &str = "table inet cut {
+  set links {
+    type ifname
+  }
+  chain arriving {
+    type filter hook prerouting priority raw; policy accept;
+    iifname @links drop
+  }
+  chain leaving {
+    type filter hook postrouting priority 300; policy accept;
+    oifname @links drop
+  }
+}
+";
+
+/// A carrier's network: a NAT between its devices and the internet.
+#[derive(Debug)]
+pub struct Carrier {
+    number: u16,
+    site: Site,
+    namespace: Namespace,
+}
+
+impl Carrier {
+    pub(super) fn start(internet: &Namespace, number: u16, nat: &Nat) -> Result<Self, LabError> {
+        let (settings, rules) = (nat.settings()?, nat.rules()?);
+        let namespace = Namespace::router(&format!("carrier {number}"))?;
+        // The rules first: they bring conntrack, and its settings, into being.
+        namespace.nft(&format!("{CUT_RULES}{rules}"))?;
+        namespace.set(&settings)?;
+        let site = Site::carrier(number);
+        link::connect(internet, &namespace, &format!("carrier{number}"), &site)?;
+        Ok(Self { number, site, namespace })
+    }
+
+    /// From now on this NAT: other timeouts, other ports. Bindings stay; a timeout holds for a binding from its next
+    /// packet on, and ports only for new bindings.
+    pub fn change(&self, nat: &Nat) -> Result<(), LabError> {
+        let (settings, rules) = (nat.settings()?, nat.rules()?);
+        self.namespace.nft(&rules)?;
+        self.namespace.set(&settings)
+    }
+
+    /// The NAT forgets every binding, as one that restarts.
+    pub fn reboot(&self) -> Result<(), LabError> {
+        self.namespace.flush_conntrack()
+    }
+
+    /// Nothing passes between the carrier and the internet. Devices still refresh their bindings in the NAT.
+    pub fn cut(&self) -> Result<(), LabError> {
+        cut(&self.namespace, UPLINK)
+    }
+
+    /// Packets pass again.
+    pub fn restore(&self) -> Result<(), LabError> {
+        restore(&self.namespace, UPLINK)
+    }
+
+    /// The address that the server sees devices at.
+    pub fn public(&self) -> Ipv4Addr {
+        self.site.v4
+    }
+
+    /// The prefix of that address, which is this carrier's alone.
+    pub fn prefix(&self) -> String {
+        self.site.prefix()
+    }
+
+    /// The carrier's own IPv6 address. Devices have their own, and are not translated.
+    pub fn public_v6(&self) -> Ipv6Addr {
+        self.site.v6
+    }
+
+    /// The namespace of the NAT.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+/// Drops everything on this link of a carrier.
+pub(super) fn cut(carrier: &Namespace, link: &str) -> Result<(), LabError> {
+    carrier.nft(&format!("add element inet cut links {{ \"{link}\" }}\n"))
+}
+
+/// The opposite, also where nothing was cut.
+pub(super) fn restore(carrier: &Namespace, link: &str) -> Result<(), LabError> {
+    let element = format!("element inet cut links {{ \"{link}\" }}\n");
+    carrier.nft(&format!("add {element}delete {element}"))
+}

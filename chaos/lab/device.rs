@@ -1,0 +1,81 @@
+//! A device: a namespace behind a carrier, with as many sockets and addresses as a test wants.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use super::carrier::{self, Carrier};
+use super::error::LabError;
+use super::link::{self, Site};
+use super::namespace::Namespace;
+
+/// A device, or a household of up to 254 of them at addresses of their own.
+#[derive(Debug)]
+pub struct Device {
+    number: u16,
+    site: Site,
+    namespace: Namespace,
+    carrier: Namespace,
+}
+
+impl Device {
+    pub(super) fn start(number: u16, carrier: &Carrier) -> Result<Self, LabError> {
+        let namespace = Namespace::host(&format!("device {number}"))?;
+        let site = Site::device(number, carrier.number());
+        link::connect(carrier.namespace(), &namespace, &link_name(number), &site)?;
+        Ok(Self { number, site, namespace, carrier: carrier.namespace().clone() })
+    }
+
+    /// Moves to another carrier of the same lab: the link is taken away and made anew there, uncut. Sockets and the
+    /// IPv4 addresses stay; the IPv6 addresses are the new carrier's.
+    pub fn move_to(&mut self, carrier: &Carrier) -> Result<(), LabError> {
+        self.restore()?;
+        link::disconnect(&self.namespace, &self.site)?;
+        self.site = Site::device(self.number, carrier.number());
+        self.carrier = carrier.namespace().clone();
+        link::connect(&self.carrier, &self.namespace, &link_name(self.number), &self.site)
+    }
+
+    /// Out of coverage: nothing passes between the device and its carrier, and the NAT sees nothing of the device.
+    pub fn cut(&self) -> Result<(), LabError> {
+        carrier::cut(&self.carrier, &link_name(self.number))
+    }
+
+    /// In coverage again.
+    pub fn restore(&self) -> Result<(), LabError> {
+        carrier::restore(&self.carrier, &link_name(self.number))
+    }
+
+    /// A socket at a free port of the device's first address; it moves with the device.
+    pub fn udp(&self) -> Result<UdpSocket, LabError> {
+        self.namespace.udp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
+    }
+
+    /// The same over IPv6.
+    pub fn udp_v6(&self) -> Result<UdpSocket, LabError> {
+        self.namespace.udp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))
+    }
+
+    /// Its first address, before the NAT.
+    pub fn address(&self) -> Ipv4Addr {
+        self.site.v4
+    }
+
+    /// Any other address of its /24, ending in `last`. All are its own: a socket may be bound to each.
+    pub fn address_at(&self, last: u8) -> Ipv4Addr {
+        self.site.v4_at(last)
+    }
+
+    /// Its IPv6 address, which the server sees.
+    pub fn address_v6(&self) -> Ipv6Addr {
+        self.site.v6
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+/// The link's name in the carrier's namespace.
+fn link_name(number: u16) -> String {
+    format!("device{number}")
+}
