@@ -1,0 +1,163 @@
+//! Keeps the classifiers where the packets are, also when an interface goes away and comes back, under its old index
+//! or another. It looks at what is there, four times a second, instead of following what happened: nothing that was
+//! missed stays missed.
+//!
+//! While nobody watches, a device may have spoken, and its next gap would be a lie. So whatever was last seen before
+//! an interface came (back) has an unknown gap; while none is up, that is everything. The mark is one for all
+//! interfaces: when one of several comes back, the others' devices lose one gap too. Packets that come through before
+//! we see that a link is up again, at most [`LOOK_EVERY`], are measured as if it had been up.
+
+use std::time::Duration;
+
+use aya::Ebpf;
+
+use super::attach::{self, Attached, Place, Via};
+use super::clock::{self, KernelTime};
+use super::error::AttachError;
+use super::netlink::{Link, Netlink};
+use super::settings::Settings;
+use super::steering::{SteerError, Steering};
+
+/// From one look at the interfaces to the next. A question to the kernel each; 4 a second are nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The clocks are read one after the other; a machine that was suspended for less than this was not.
+const SLEEP_MIN: Duration = Duration::from_millis(100);
+
+/// The programs, and the interfaces that they are to be at.
+pub(super) struct Interfaces {
+    watched: Vec<Watched>,
+    ports: Vec<u16>,
+    via: Via,
+    netlink: Netlink,
+    steering: Steering,
+    slept: Duration,
+    // After `watched`: links go before their program.
+    ebpf: Ebpf,
+}
+
+struct Watched {
+    name: String,
+    attached: Option<Attached>,
+    /// Packets can come, and we would see them.
+    is_watching: bool,
+    /// What kept it from being attached was said.
+    is_refused: bool,
+}
+
+impl Interfaces {
+    /// Attaches to all, or to none.
+    pub(super) fn open(ebpf: Ebpf, settings: &Settings, via: Via, steering: Steering) -> Result<Self, AttachError> {
+        let netlink = Netlink::open().map_err(AttachError::Netlink)?;
+        let watched = settings.interfaces.iter().map(|name| Watched::new(name)).collect();
+        let slept = clock::slept();
+        let mut all = Self { watched, ports: settings.ports.clone(), via, netlink, steering, slept, ebpf };
+        attach::load(&mut all.ebpf)?;
+        all.steering.blind().map_err(AttachError::Steer)?;
+        for watched in &mut all.watched {
+            let link = existing(&all.netlink, &watched.name)?;
+            let place = Place { name: &watched.name, link, ports: &all.ports };
+            watched.attached = Some(attach::attach(&mut all.ebpf, place, via)?);
+            watched.is_watching = link.is_up;
+        }
+        all.mark(true).map_err(AttachError::Steer)?;
+        Ok(all)
+    }
+
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Looks, forever.
+    pub(super) async fn watch(&mut self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(error) = self.look() {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "gaps over a time without watching are not marked"
+                );
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), SteerError> {
+        let slept = clock::slept();
+        let mut is_new = slept > self.slept + SLEEP_MIN;
+        self.slept = slept;
+        let was_watching = self.is_watching();
+        for at in 0..self.watched.len() {
+            is_new |= self.look_at(at)?;
+        }
+        if is_new || was_watching != self.is_watching() { self.mark(is_new) } else { Ok(()) }
+    }
+
+    fn is_watching(&self) -> bool {
+        self.watched.iter().any(|watched| watched.is_watching)
+    }
+
+    /// Tells the program since when somebody watches, if anybody does.
+    fn mark(&self, is_new: bool) -> Result<(), SteerError> {
+        match (self.is_watching(), is_new) {
+            (false, _) => self.steering.blind(),
+            (true, _) => self.steering.watching_since(KernelTime::now()),
+        }
+    }
+
+    /// `true` if what was seen before now says nothing any more.
+    fn look_at(&mut self, at: usize) -> Result<bool, SteerError> {
+        let watched = &mut self.watched[at];
+        // A question that fails has no answer: as it was, until the next look.
+        let Ok(link) = self.netlink.link(&watched.name) else { return Ok(false) };
+        let is_same = |attached: &mut Attached| link.is_some_and(|link| link.index == attached.index);
+        watched.attached.take_if(|attached| !is_same(attached));
+        let mut is_tried = false;
+        if let (None, Some(link)) = (&watched.attached, link) {
+            // From the first packet on, until the mark is set anew.
+            self.steering.blind()?;
+            is_tried = true;
+            let place = Place { name: &watched.name, link, ports: &self.ports };
+            watched.take(attach::attach(&mut self.ebpf, place, self.via));
+        }
+        Ok(watched.note(link) || is_tried)
+    }
+}
+
+impl Watched {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), attached: None, is_watching: false, is_refused: false }
+    }
+
+    fn take(&mut self, attached: Result<Attached, AttachError>) {
+        match attached {
+            Ok(attached) => (self.attached, self.is_refused) = (Some(attached), false),
+            Err(error) if !self.is_refused => {
+                self.is_refused = true;
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(interface = self.name, error, "the interface is back and cannot be watched: trying on");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Says what changed, once. `true` if it is watched again.
+    fn note(&mut self, link: Option<Link>) -> bool {
+        let was_watching = self.is_watching;
+        self.is_watching = self.attached.is_some() && link.is_some_and(|link| link.is_up);
+        match (was_watching, self.is_watching) {
+            (true, false) => {
+                tracing::warn!(interface = self.name, "the interface is gone or down: its devices are not seen")
+            }
+            (false, true) => tracing::info!(interface = self.name, "the interface is back, and watched"),
+            _ => {}
+        }
+        !was_watching && self.is_watching
+    }
+}
+
+fn existing(netlink: &Netlink, name: &str) -> Result<Link, AttachError> {
+    netlink.link(name).map_err(AttachError::Netlink)?.ok_or_else(|| {
+        let there = nix::net::if_::if_nameindex()
+            .map(|all| all.iter().map(|one| one.name().to_string_lossy().into_owned()).collect::<Vec<_>>().join(", "));
+        AttachError::NoInterface { name: name.to_owned(), there: there.unwrap_or_default() }
+    })
+}
