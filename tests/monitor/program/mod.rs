@@ -2,11 +2,21 @@
 //! of a device, a map that is too small, and TCP.
 
 mod bed;
+mod dtls;
+mod eviction;
+mod frame;
+mod fuzz;
 mod heartbeat;
+mod offset;
+mod quic;
+mod reference;
+mod tcp;
 mod watch;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [heartbeat::trials()].into_iter().flatten().collect()
+    let keys = [heartbeat::trials(), offset::trials(), quic::trials(), dtls::trials()];
+    let others = [fuzz::trials(), eviction::trials(), tcp::trials()];
+    keys.into_iter().chain(others).flatten().collect()
 }

@@ -123,10 +123,10 @@ impl Watch {
         let Ok(result) = self.classifier(name)?.test_run(options) else { return Ok(false) };
         let verdict = result.return_value.cast_signed();
         if verdict != TCX_NEXT {
-            return Err(format!("{name} returned {verdict} for {packet:02x?}").into());
+            return Err(format!("{name} returned {verdict}").into());
         }
         if out[..packet.len()] != *packet || out[packet.len()..].iter().any(|byte| *byte != 0) {
-            return Err(format!("{name} changed {packet:02x?}").into());
+            return Err(format!("{name} changed the packet").into());
         }
         Ok(true)
     }
