@@ -5,7 +5,7 @@
  * and all the while the socket says ESTABLISHED. Three timeouts on end that nothing answered are told, once.
  *
  * sock_ops sees the connections that began while it was attached; the tracepoints, which need CAP_PERFMON, see all.
- * Both write to the same map, and whoever comes first tells.
+ * Both write to the same map, and whoever comes first tells. The coarse clock is refused in tracepoints.
  */
 #pragma once
 #include "device.h"
@@ -26,7 +26,7 @@ INLINE u32 cohort_of_peer(const struct tuple_key *tuple)
 
 NOINLINE int connection_began(const struct tuple_key *tuple)
 {
-	struct connection connection = {.established_at = now_ns(), .cohort = cohort_of_peer(tuple)};
+	struct connection connection = {.established_at = bpf_ktime_get_ns(), .cohort = cohort_of_peer(tuple)};
 
 	if (bpf_map_update_elem(&connections, tuple, &connection, BPF_ANY))
 		not_stored();
@@ -44,7 +44,7 @@ NOINLINE int connection_ended(const struct tuple_key *tuple)
 	counts = counts_of(connection->cohort);
 	/* The life of one that was there before us is not known. */
 	if (counts && connection->established_at) {
-		life = since(now_ns(), connection->established_at);
+		life = since(bpf_ktime_get_ns(), connection->established_at);
 		counts->connections++;
 		counts->life_sum += life;
 		count_in(counts->lives, life);
@@ -77,7 +77,7 @@ INLINE void tell_unreachable(const struct tuple_key *tuple, const struct connect
 NOINLINE int connection_timed_out(const struct tuple_key *tuple, u32 before)
 {
 	struct connection *connection = bpf_map_lookup_elem(&connections, tuple);
-	u64 now = now_ns();
+	u64 now = bpf_ktime_get_ns();
 
 	if (!connection) {
 		struct connection older = {.stalled_at = now, .cohort = cohort_of_peer(tuple)};

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::controller::control::{Controller, Inlets};
 use crate::controller::memory::Memories;
 use crate::controller::snapshot::Published;
+use crate::monitor::room::Room;
 use crate::policy::SourceKinds;
 use crate::policy::load::Loaded;
 use crate::policy::watch::{PolicyWatcher, ReloadHandle, ReloadReport};
@@ -36,6 +37,7 @@ pub struct House {
     inlets: Inlets,
     server: Server,
     admin: Admin,
+    monitor: Room,
     reload: ReloadHandle,
     reloads: mpsc::Receiver<ReloadRequest>,
     shutdown: CancellationToken,
@@ -51,6 +53,7 @@ impl House {
         config: Config,
         file: Option<PathBuf>,
         policies: Loaded,
+        monitor: Room,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let (clock, metrics) = (Clock::start(), Metrics::default());
@@ -68,10 +71,11 @@ impl House {
         let receiver = source.listen()?;
         let paths = ConfigPaths { config: file, policies: config.policies, state: config.state };
         let version = env!("CARGO_PKG_VERSION");
-        let state = AdminState { published, metrics, reload: requests, clock, version, paths };
+        let board = monitor.board();
+        let state = AdminState { published, monitor: board, metrics, reload: requests, clock, version, paths };
         let admin = Admin::bind(&config.admin, state)?;
         let inlets = Inlets { policies, usage };
-        Ok(Self { source, receiver, controller, inlets, server, admin, reload, reloads, shutdown })
+        Ok(Self { source, receiver, controller, inlets, server, admin, monitor, reload, reloads, shutdown })
     }
 
     /// Where the snapshots appear.
@@ -102,6 +106,7 @@ impl House {
         if let Some(receiver) = self.receiver {
             rooms.spawn(receiver.run(shutdown.clone()));
         }
+        rooms.spawn(self.monitor.run(shutdown.clone()));
         rooms.spawn(run_admin(self.admin, shutdown.clone()));
         rooms.spawn(self.controller.run(self.source, self.inlets, shutdown.clone()));
         rooms.spawn(reload_on_hangup(self.reload.clone(), shutdown.clone()));

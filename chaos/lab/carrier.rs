@@ -1,6 +1,6 @@
 //! A carrier: its NAT, and what can happen to it.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use super::UPLINK;
 use super::error::LabError;
@@ -79,9 +79,9 @@ impl Carrier {
         self.site.prefix()
     }
 
-    /// The carrier's own IPv6 address. Devices have their own, and are not translated.
-    pub fn public_v6(&self) -> Ipv6Addr {
-        self.site.v6
+    /// The IPv6 prefix of its devices, which are not translated.
+    pub fn prefix_v6(&self) -> String {
+        self.site.prefix_v6()
     }
 
     /// The namespace of the NAT.

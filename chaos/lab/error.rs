@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// A step of the lab failed. The lab stays as it was before the step, or is dropped.
+/// A step of the lab failed, maybe half way: what was made by then goes with the lab.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// The kernel refused to make or enter a namespace, or to start the thread for it.
@@ -32,8 +32,8 @@ pub enum LabError {
     },
     /// A tool refused what it was told.
     #[error(
-        "`{command}` failed in the namespace `{namespace}` ({status}): {said}\nit was told:\n{input}\n\
-         the kernel must have veth, nf_tables, conntrack and masquerading, as chaos/lab/README.md lists"
+        "`{command}` failed in the namespace `{namespace}` ({status}): {said}. Needed are CAP_NET_ADMIN and a kernel with \
+         veth, nf_tables, conntrack and masquerading. It was told: {input}"
     )]
     Refused {
         /// Program and arguments.
@@ -42,9 +42,9 @@ pub enum LabError {
         namespace: String,
         /// Its exit status.
         status: ExitStatus,
-        /// Its stderr.
+        /// Its stderr, on one line.
         said: String,
-        /// Its stdin.
+        /// Its stdin, on one line.
         input: String,
     },
     /// A kernel setting could not be written.
@@ -87,7 +87,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// The kernel counts these timeouts in whole seconds.
-    #[error("{timeout:?} is no timeout of a NAT: conntrack counts whole seconds, from 1 s to 4,000,000 s")]
+    #[error("{timeout:?} is no timeout of a NAT: conntrack counts whole seconds, from 1 s to 2,000,000 s")]
     Timeout {
         /// What was asked for.
         timeout: Duration,

@@ -56,7 +56,17 @@ impl Site {
         format!("{}/24", self.v4_at(0))
     }
 
-    fn prefix_v6(&self, length: u8) -> String {
+    /// The IPv6 prefix that is routed to it.
+    pub(super) fn prefix_v6(&self) -> String {
+        self.network_v6(self.routed_v6)
+    }
+
+    /// What it has itself.
+    fn own_v6(&self) -> String {
+        self.network_v6(64)
+    }
+
+    fn network_v6(&self, length: u8) -> String {
         let network = Ipv6Addr::from_bits(self.v6.to_bits() & (u128::MAX << (128 - u32::from(length))));
         format!("{network}/{length}")
     }
@@ -84,14 +94,14 @@ pub(super) fn connect(upper: &Namespace, lower: &Namespace, name: &str, site: &S
         let _ = write!(
             above,
             "address add {GATEWAY_V6}/64 dev {name} nodad\nroute add {routed} via {BELOW_V6} dev {name}\n",
-            routed = site.prefix_v6(site.routed_v6),
+            routed = site.prefix_v6(),
         );
         let _ = write!(
             below,
             "address add {BELOW_V6}/64 dev {UPLINK} nodad\naddress replace {v6}/128 dev lo nodad\n\
              route replace local {own} dev lo table local\nroute add ::/0 via {GATEWAY_V6} dev {UPLINK} src {v6}\n",
             v6 = site.v6,
-            own = site.prefix_v6(64),
+            own = site.own_v6(),
         );
     }
     upper.ip(&above)?;
@@ -102,8 +112,8 @@ pub(super) fn connect(upper: &Namespace, lower: &Namespace, name: &str, site: &S
 pub(super) fn disconnect(lower: &Namespace, site: &Site) -> Result<(), LabError> {
     let mut lines = format!("link del {UPLINK}\n");
     if has_ipv6() {
-        let own = site.prefix_v6(64);
-        let _ = write!(lines, "address del {}/128 dev lo\nroute del local {own} dev lo table local\n", site.v6);
+        let _ =
+            write!(lines, "address del {}/128 dev lo\nroute del local {} dev lo table local\n", site.v6, site.own_v6());
     }
     lower.ip(&lines)
 }
@@ -115,8 +125,8 @@ mod tests {
     #[test]
     fn a_devices_prefix_lies_within_its_carriers() {
         let (carrier, device) = (Site::carrier(3), Site::device(0x0102, 3));
-        assert_eq!((carrier.prefix(), carrier.prefix_v6(48)), ("198.18.3.0/24".into(), "2001:db8:3::/48".into()));
-        assert_eq!((device.prefix(), device.prefix_v6(64)), ("10.1.2.0/24".into(), "2001:db8:3:102::/64".into()));
+        assert_eq!((carrier.prefix(), carrier.prefix_v6()), ("198.18.3.0/24".into(), "2001:db8:3::/48".into()));
+        assert_eq!((device.prefix(), device.prefix_v6()), ("10.1.2.0/24".into(), "2001:db8:3:102::/64".into()));
         assert_eq!(device.v6.to_bits() >> 80, carrier.v6.to_bits() >> 80);
     }
 }

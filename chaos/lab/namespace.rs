@@ -77,8 +77,9 @@ impl Namespace {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
     }
 
-    /// Does `work` inside, on a thread of its own. Sockets, interfaces, `/proc/sys/net` and children started there are
-    /// the namespace's; a panic in `work` is the caller's.
+    /// Does `work` inside, on a thread of its own, and waits for it. Sockets, interfaces, `/proc/sys/net`, and the
+    /// threads and children started there are the namespace's; a panic in `work` is the caller's. A runtime must be made
+    /// *and driven* inside to be wholly there: the threads that it starts later are where they are asked for.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
         let failed = |source| LabError::Namespace { step: "enter", namespace: self.name.to_string(), source };
         on_thread(|| {
@@ -142,6 +143,7 @@ pub(super) fn has_ipv6() -> bool {
 fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("flyball-lab".to_owned()).spawn_scoped(scope, work)?;
+        // The only error of a join is that `work` panicked.
         thread.join().map_err(|panic| std::panic::resume_unwind(panic))
     })
 }

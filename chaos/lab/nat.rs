@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::UPLINK;
 use super::error::LabError;
 
-/// conntrack's timers are 32-bit ticks; 4,000,000 s is below them at 1,000 ticks a second.
-const TIMEOUT_SECONDS_MAX: u64 = 4_000_000;
+/// The kernel takes 2^31 - 1 ticks, of which there are at most 1,000 a second.
+const TIMEOUT_SECONDS_MAX: u64 = 2_000_000;
 
-/// Linux's own: 5 days, which is far above what carriers keep. RFC 5382 asks for 2 h 4 min.
+/// Linux would keep 5 days, carriers keep far less; RFC 5382 asks for at least 2 h 4 min.
 const TCP_ESTABLISHED: Duration = Duration::from_secs(7_440);
 
 /// How a new binding gets its public port.
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn timeouts_that_the_kernel_cannot_hold_are_refused() {
-        for timeout in [Duration::ZERO, Duration::from_millis(1500), Duration::from_secs(4_000_001), Duration::MAX] {
+        for timeout in [Duration::ZERO, Duration::from_millis(1500), Duration::from_secs(2_000_001), Duration::MAX] {
             let nats = [Nat::random_ports(timeout), Nat::preserved_ports(SECOND).tcp_established(timeout)]
                 .map(|nat| nat.settings());
             for refused in nats {

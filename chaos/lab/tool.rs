@@ -45,10 +45,14 @@ impl Namespace {
             command: format!("{tool} {}", arguments.join(" ")),
             namespace: self.name().to_owned(),
             status: output.status,
-            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            input: input.trim_end().to_owned(),
+            said: on_one_line(&String::from_utf8_lossy(&output.stderr)),
+            input: on_one_line(input),
         })
     }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// The inputs are far smaller than a pipe, so that writing all of it before reading cannot block.

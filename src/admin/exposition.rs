@@ -15,10 +15,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::case::source_age;
-use super::process;
+use super::monitored::MonitorCollector;
+use super::status::MONITOR;
+use super::{AdminState, process};
 use crate::controller::snapshot::{Published, Snapshot};
+use crate::monitor::board::Board;
 use crate::sampling::decision::{PolicyDecision, Reason, ServiceDecision};
-use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
 /// Services with series of their own, over all policies; two series each.
@@ -42,11 +44,13 @@ pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.
 pub(super) const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything that `/metrics` shows.
-pub(super) fn registry(metrics: &Metrics, published: Arc<Published>, clock: Clock, version: &'static str) -> Registry {
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    registry.register("flyball_build", "What is running", Info::new([("version", version)]));
-    registry.register_collector(Box::new(SnapshotCollector { published, clock }));
+pub(super) fn registry(state: &AdminState) -> Registry {
+    let (mut registry, clock) = (Registry::default(), state.clock);
+    let (published, monitor) = (Arc::clone(&state.published), state.monitor.clone());
+    state.metrics.register(&mut registry);
+    registry.register("flyball_build", "What is running", Info::new([("version", state.version)]));
+    registry.register_collector(Box::new(MonitorCollector(monitor.clone())));
+    registry.register_collector(Box::new(SnapshotCollector { published, monitor, clock }));
     registry.register_collector(Box::new(process::ProcessCollector::new(clock)));
     registry
 }
@@ -116,6 +120,7 @@ pub(super) fn single(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &
 #[derive(Debug)]
 struct SnapshotCollector {
     published: Arc<Published>,
+    monitor: Board,
     clock: Clock,
 }
 
@@ -124,7 +129,7 @@ impl Collector for SnapshotCollector {
         let snapshot = self.published.load_full();
         services(&mut encoder, &snapshot)?;
         policies(&mut encoder, &snapshot, self.clock)?;
-        degraded(&mut encoder, &snapshot.degraded())?;
+        degraded(&mut encoder, &snapshot.degraded(), self.monitor.is_blind())?;
         let generation = ("flyball_snapshot_generation", "Generation of the snapshot in force");
         single(&mut encoder, generation, snapshot.generation as f64)
     }
@@ -162,13 +167,14 @@ fn policies(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot, clock: Clo
     family(age, &|policy| source_age(policy, now).map(|age| age.as_secs_f64()))
 }
 
-fn degraded(encoder: &mut DescriptorEncoder<'_>, in_force: &[Reason]) -> fmt::Result {
+fn degraded(encoder: &mut DescriptorEncoder<'_>, in_force: &[Reason], is_blind: bool) -> fmt::Result {
     let mut reasons: Vec<Reason> = DEGRADED.iter().chain(in_force).copied().collect();
     reasons.sort_unstable();
     reasons.dedup();
-    let value = |reason: &Reason| Some(f64::from(u8::from(in_force.contains(reason))));
-    let series = reasons.iter().map(|reason| ([("reason", reason.as_str())], value(reason)));
-    gauge(encoder, ("flyball_degraded", "1 for each reason why some policy decides on less than it should"), series)
+    let of_policies = reasons.iter().map(|reason| (reason.as_str(), in_force.contains(reason)));
+    let all = of_policies.chain([(MONITOR, is_blind)]);
+    let series = all.map(|(reason, is_in_force)| ([("reason", reason)], Some(f64::from(u8::from(is_in_force)))));
+    gauge(encoder, ("flyball_degraded", "1 for each reason why something decides on less than it should"), series)
 }
 
 #[cfg(test)]
@@ -180,7 +186,7 @@ mod tests {
     fn text(decisions: Vec<Arc<PolicyDecision>>) -> String {
         let mut snapshot = Snapshot::empty(7, WallTime::from_unix_ms(0));
         snapshot.decisions = decisions;
-        openmetrics(&registry(&Metrics::default(), Arc::new(Published::new(snapshot)), Clock::start(), "1.2.3"))
+        openmetrics(&registry(&sample::state(snapshot)))
     }
 
     #[test]
@@ -192,6 +198,7 @@ mod tests {
             r#"flyball_sampling_loss_ratio{policy="shop"} 0.002"#,
             r#"flyball_sampling_budget_spans_per_second{policy="shop"} 6000.0"#,
             r#"flyball_degraded{reason="stale"} 0.0"#,
+            r#"flyball_degraded{reason="monitor"} 0.0"#,
             "flyball_snapshot_generation 7.0",
             r#"flyball_build_info{version="1.2.3"} 1"#,
         ] {

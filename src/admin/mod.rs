@@ -10,6 +10,7 @@ mod because;
 mod case;
 mod decisions;
 mod exposition;
+mod monitored;
 mod page;
 mod process;
 mod routes;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::server::{Admin, BindError};
 pub use self::tokens::TokenFileError;
 use crate::controller::snapshot::Published;
+use crate::monitor::board::Board;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
@@ -36,6 +38,8 @@ use crate::time::Clock;
 pub struct AdminState {
     /// The decisions in force.
     pub published: Arc<Published>,
+    /// What the monitor sees.
+    pub monitor: Board,
     /// The process's counters.
     pub metrics: Metrics,
     /// Asks for a reload of the policies.

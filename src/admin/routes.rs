@@ -43,8 +43,7 @@ struct Shared {
 type Room = State<Arc<Shared>>;
 
 pub(super) fn router(token_file: Option<PathBuf>, state: AdminState) -> Router {
-    let published = Arc::clone(&state.published);
-    let registry = exposition::registry(&state.metrics, published, state.clock, state.version);
+    let registry = exposition::registry(&state);
     Router::new()
         .route("/", get(index))
         .route("/assets/page.css", get(|| asset("text/css; charset=utf-8", page::STYLE)))
@@ -80,7 +79,7 @@ async fn asset(content_type: &'static str, content: &'static str) -> impl IntoRe
 }
 
 async fn readyz(State(room): Room) -> impl IntoResponse {
-    Json(readiness(&room.state.published.load()))
+    Json(readiness(&room.state, &room.state.published.load()))
 }
 
 async fn status_json(State(room): Room) -> impl IntoResponse {

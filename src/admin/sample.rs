@@ -1,13 +1,18 @@
 //! A decided policy for the tests of this room.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::{AdminState, ConfigPaths};
+use crate::controller::snapshot::{Published, Snapshot};
+use crate::monitor::board::Board;
 use crate::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
 };
 use crate::sampling::local::LocalShare;
 use crate::sampling::probability::Probability;
-use crate::time::WallTime;
+use crate::telemetry::metrics::Metrics;
+use crate::time::{Clock, WallTime};
 
 /// Every reason there is.
 pub(crate) const REASONS: [Reason; 27] = [
@@ -39,6 +44,19 @@ pub(crate) const REASONS: [Reason; 27] = [
     Reason::Recovering,
     Reason::Fallback,
 ];
+
+/// A room that shows `snapshot`, and nobody answers its reloads.
+pub(crate) fn state(snapshot: Snapshot) -> AdminState {
+    AdminState {
+        published: Arc::new(Published::new(snapshot)),
+        monitor: Board::default(),
+        metrics: Metrics::default(),
+        reload: tokio::sync::mpsc::channel(1).0,
+        clock: Clock::start(),
+        version: "1.2.3",
+        paths: ConfigPaths::default(),
+    }
+}
 
 /// `shop`, with one service `checkout` at 500 requests/s and one operation.
 pub(crate) fn policy() -> PolicyDecision {

@@ -8,9 +8,13 @@ use super::AdminState;
 use super::case::{law_name, mode_name, source_age};
 use super::process::started_at;
 use crate::controller::snapshot::Snapshot;
+use crate::monitor::board::Watch;
 use crate::sampling::decision::PolicyDecision;
 use crate::sampling::policy::Policy;
 use crate::time::{MonoTime, Tick};
+
+/// The reason that is told where the monitor should see and does not.
+pub(super) const MONITOR: &str = "monitor";
 
 /// Body of `/readyz`.
 #[derive(Serialize)]
@@ -28,6 +32,7 @@ pub(super) struct Status {
     generation: u64,
     published_at: String,
     degraded: Vec<&'static str>,
+    monitor: MonitorStatus,
     policies: Vec<PolicyStatus>,
     paths: Paths,
 }
@@ -50,6 +55,16 @@ struct PolicyStatus {
 }
 
 #[derive(Serialize)]
+struct MonitorStatus {
+    /// `off` (not configured), `seeing` or `blind`.
+    state: &'static str,
+    /// Of `blind`.
+    why: Option<String>,
+    /// That the map holds, once they were counted.
+    devices: Option<u32>,
+}
+
+#[derive(Serialize)]
 struct Paths {
     config: Option<String>,
     policies: String,
@@ -57,8 +72,8 @@ struct Paths {
 }
 
 /// Ready whenever a snapshot can be served, which is always; what is wrong with it is told beside.
-pub(super) fn readiness(snapshot: &Snapshot) -> Readiness {
-    Readiness { ready: true, degraded: degraded(snapshot) }
+pub(super) fn readiness(state: &AdminState, snapshot: &Snapshot) -> Readiness {
+    Readiness { ready: true, degraded: degraded(state, snapshot) }
 }
 
 /// Everything about the process but its decisions.
@@ -71,7 +86,8 @@ pub(super) fn status(state: &AdminState, snapshot: &Snapshot) -> Status {
         uptime_seconds: now.mono.since(MonoTime::default()).as_secs_f64(),
         generation: snapshot.generation,
         published_at: snapshot.published_at.rfc3339(),
-        degraded: degraded(snapshot),
+        degraded: degraded(state, snapshot),
+        monitor: monitor(&state.monitor.read()),
         policies: snapshot.decisions.iter().map(|policy| of(policy)).collect(),
         paths: Paths {
             config: state.paths.config.as_deref().map(shown),
@@ -81,8 +97,18 @@ pub(super) fn status(state: &AdminState, snapshot: &Snapshot) -> Status {
     }
 }
 
-fn degraded(snapshot: &Snapshot) -> Vec<&'static str> {
-    snapshot.degraded().into_iter().map(|reason| reason.as_str()).collect()
+fn degraded(state: &AdminState, snapshot: &Snapshot) -> Vec<&'static str> {
+    let of_policies = snapshot.degraded().into_iter().map(|reason| reason.as_str());
+    of_policies.chain(state.monitor.is_blind().then_some(MONITOR)).collect()
+}
+
+fn monitor(watch: &Watch) -> MonitorStatus {
+    let status = |state, why, devices| MonitorStatus { state, why, devices };
+    match watch {
+        Watch::Off => status("off", None, None),
+        Watch::Blind(why) => status("blind", Some(why.clone()), None),
+        Watch::Seeing(view) => status("seeing", None, view.census().map(|census| census.devices)),
+    }
 }
 
 fn policy_status(policy: &PolicyDecision, rules: Option<&Policy>, now: Tick) -> PolicyStatus {

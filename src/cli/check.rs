@@ -7,6 +7,7 @@ use super::Failure;
 use crate::config::{self, SourceConfig, Sources};
 use crate::document::problem::Problem;
 use crate::document::values::format_duration;
+use crate::monitor::settings::Settings as MonitorSettings;
 use crate::policy::{SourceKind, SourceKinds};
 use crate::sampling::policy::{Budget, Law, Mode, Policy, ServiceRule};
 use crate::source::{Query, Signals, Unit};
@@ -55,7 +56,21 @@ fn settings(loaded: &config::load::Loaded) -> String {
     row(&mut text, "serve", &format!("http {}, grpc {}", config.serve.http, grpc.join(" ")));
     row(&mut text, "admin", &config.admin.listen.to_string());
     row(&mut text, "state", &state);
+    config.monitor.iter().for_each(|watched| row(&mut text, "monitor", &monitor(watched)));
     text
+}
+
+fn monitor(watched: &MonitorSettings) -> String {
+    let ports: Vec<String> = watched.ports.iter().map(ToString::to_string).collect();
+    let (prefixes, cohorts) = (watched.prefixes.rows.len(), watched.prefixes.names.len());
+    format!(
+        "{} port {} by {}, gap {}, {} devices; {prefixes} prefixes of {cohorts} cohort(s)",
+        watched.interfaces.join(" "),
+        ports.join(" "),
+        watched.key,
+        format_duration(watched.gap),
+        watched.devices,
+    )
 }
 
 fn sources(sources: &Sources) -> Vec<String> {

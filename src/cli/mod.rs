@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod explain;
+mod monitor;
 mod online;
 mod run;
 mod schema;
@@ -32,6 +33,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run scenarios on fake time: a plant, a law, faults, and a verdict on what came of it.
     Simulate(simulate::SimulateArgs),
+    /// Watch devices' heartbeats in the kernel: gaps, lost NAT bindings; or read a capture of that.
+    Monitor(monitor::MonitorArgs),
     /// Why is a probability what it is? Asks a running Flyball.
     Explain(explain::ExplainArgs),
     /// Print the JSON schema of a file format.
@@ -74,6 +77,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::demo(arguments),
         Command::Check(arguments) => check::check(arguments),
         Command::Simulate(arguments) => simulate::simulate(arguments),
+        Command::Monitor(arguments) => monitor::monitor(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Schema(arguments) => schema::schema(arguments),
     }

@@ -3,12 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use caps::Capability;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
+use crate::config::Config;
 use crate::house::House;
+use crate::monitor::room::Room;
 use crate::{serve, telemetry};
+
+/// Ports below this one take a capability to bind.
+const PORTS_UNPRIVILEGED: u16 = 1_024;
 
 /// Arguments of `flyball run`.
 #[derive(Debug, clap::Args)]
@@ -25,17 +31,28 @@ pub(super) fn run(arguments: RunArgs) -> Result<(), Failure> {
     for warning in loaded.warnings.iter().chain(&policies.warnings) {
         tracing::warn!("{warning}");
     }
+    let config = loaded.config;
+    // Before the runtime's threads are made: each has the capabilities of the one that made it.
+    let monitor = Room::open(config.monitor.as_ref(), needed_by_listeners(&config));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         if let Err(error) = serve::raise_nofile_limit() {
             tracing::warn!(%error, "the limit on open files stays as it is");
         }
-        let house = House::build(loaded.config, loaded.file, policies, until_signal()?)?;
+        let house = House::build(config, loaded.file, policies, monitor, until_signal()?)?;
         announce(&house);
         house.run().await;
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// What binding the configured addresses takes, beside what the monitor takes.
+fn needed_by_listeners(config: &Config) -> Vec<Capability> {
+    let otlp = config.source.otlp.iter().map(|otlp| otlp.listen);
+    let mut listeners = config.serve.grpc.iter().copied().chain([config.serve.http, config.admin.listen]).chain(otlp);
+    let is_privileged = listeners.any(|address| (1..PORTS_UNPRIVILEGED).contains(&address.port()));
+    is_privileged.then_some(Capability::CAP_NET_BIND_SERVICE).into_iter().collect()
 }
 
 fn announce(house: &House) {

@@ -2,6 +2,7 @@
 //! that the program uses; the raw shape that mirrors the file is beside it.
 
 mod address;
+mod fleet;
 pub mod layers;
 pub mod load;
 pub mod raw;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::monitor::settings::Settings as MonitorSettings;
+
 /// Everything that `flyball run` needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -27,6 +30,8 @@ pub struct Config {
     pub serve: ServeConfig,
     /// Where operators are answered.
     pub admin: AdminConfig,
+    /// What the monitor watches; `None` = nothing.
+    pub monitor: Option<MonitorSettings>,
     /// Folder of what survives a restart; `None` = memory only.
     pub state: Option<PathBuf>,
     /// How this process logs.

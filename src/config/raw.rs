@@ -22,6 +22,10 @@ pub struct RawConfig {
     pub serve: Option<RawServe>,
     /// Where operators are answered.
     pub admin: Option<RawAdmin>,
+    /// The monitor in the kernel: gaps and lost NAT bindings of edge devices. Without it, nothing is watched.
+    pub monitor: Option<RawMonitor>,
+    /// What is known of the fleet.
+    pub fleet: Option<RawFleet>,
     /// What survives a restart. Without it, probabilities start at `initial` after each restart.
     pub state: Option<RawState>,
     /// How this process logs.
@@ -158,6 +162,38 @@ pub struct RawAdmin {
     pub listen: Option<String>,
     /// Bearer tokens that may write, one `name:token` or bare token a line. Without it only loopback may write.
     pub token_file: Option<String>,
+}
+
+/// What the monitor watches. It needs CAP_BPF and CAP_NET_ADMIN; where it cannot attach, everything else runs, and
+/// `/readyz` says `monitor` among what is degraded.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMonitor {
+    /// Interfaces that the devices' packets come in by, 1 to 64: `[eth0]`. Behind a load balancer, those of the server
+    /// itself. Required.
+    pub interfaces: Option<Vec<String>>,
+    /// Where a payload names its device: `heartbeat` (Flyball's own datagram), `offset:N,len:M` (M bytes at byte N of any
+    /// UDP payload), `quic:LEN[,prefix:M]` (a server-issued connection id of LEN bytes, whose first M are the device's),
+    /// `dtls12:LEN` or `dtls13:LEN` (connection ids). Default `heartbeat`.
+    pub key: Option<String>,
+    /// Watched ports, 1 to 1024 of them: of UDP for devices, of TCP for connections. Default `[5783]`.
+    pub ports: Option<Vec<u16>>,
+    /// A gap between two packets of a device from here on is an event, 100ms to 24h; shorter ones are counted. Set below
+    /// the devices' interval every heartbeat is an event. Default 30s, for which most NATs keep a binding that nothing
+    /// answered.
+    pub gap: Option<DurationText>,
+    /// Devices that are kept, 1 to 16,000,000; the kernel takes some 250 bytes for each at once. Beyond, the least
+    /// recently seen make room, approximately: set 1.5 times the fleet. Default 1000000.
+    pub devices: Option<u32>,
+}
+
+/// What is known of the fleet.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFleet {
+    /// A file of lines `prefix,carrier,region` under that line: which addresses are of which cohort. At most 1023
+    /// cohorts. Without it all devices are of one, `carrier=unknown,region=unknown`.
+    pub prefixes: Option<String>,
 }
 
 /// What survives a restart.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::address::{self, Listener};
 use super::raw::{RawAdmin, RawConfig, RawLog, RawLogFormat, RawServe, RawState};
-use super::{AdminConfig, Config, LogConfig, LogFormat, ServeConfig, source};
+use super::{AdminConfig, Config, LogConfig, LogFormat, ServeConfig, fleet, source};
 use crate::document::Place;
 use crate::document::check::Check;
 
@@ -28,9 +28,10 @@ pub(super) fn validate(raw: RawConfig, check: &mut Check<'_>) -> Option<Config> 
     // After the defaults of the others, so that a conflict is told where it was written.
     let source = source::sources(raw.source.unwrap_or_default(), check, &mut listeners);
     address::refuse_conflicts(check, &listeners);
+    let monitor = fleet::monitor(raw.monitor, raw.fleet, check);
     let state = state(raw.state, check);
     let log = log(raw.log.unwrap_or_default(), check);
-    Some(Config { source: source?, policies, serve: serve?, admin: admin?, state, log })
+    Some(Config { source: source?, policies, serve: serve?, admin: admin?, monitor, state, log })
 }
 
 pub(super) fn policies(written: Option<String>, check: &mut Check<'_>) -> PathBuf {

@@ -24,6 +24,7 @@ use self::screen::{Critical, Screen, Second};
 use self::service::Workload;
 use crate::config::{AdminConfig, Config, LogConfig, LogFormat, ServeConfig};
 use crate::house::House;
+use crate::monitor::room::Room;
 use crate::policy::{self, SourceKinds};
 
 pub use self::peers::NoPrometheus;
@@ -65,7 +66,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let config = Config { source: peers.source().into(), policies: folder.path().to_owned(), ..serve };
     let policies = policy::load::load(&config.policies, SourceKinds::of(&config.source)).map_err(anyhow::Error::msg)?;
     drop(held_ports);
-    let house = House::build(config, None, policies, shutdown.clone())?;
+    let house = House::build(config, None, policies, Room::off(), shutdown.clone())?;
     let published = house.published();
     screen.say(&welcome(&house, &peers, &file, options));
     let house = tokio::spawn(house.run());
@@ -172,6 +173,7 @@ fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
     let (http, grpc, admin) = (free(5778)?, vec![free(5779)?, free(14250)?], free(5780)?);
     let config = Config {
         source: Peers::no_source().into(),
+        monitor: None,
         policies: std::path::PathBuf::new(),
         serve: ServeConfig { http, grpc, connections_max: 1_024, streams_per_connection_max: 128 },
         admin: AdminConfig { listen: admin, token_file: None },

@@ -52,11 +52,11 @@ pub(super) struct Place<'a> {
     pub(super) ports: &'a [u16],
 }
 
-/// Loads both programs; done once.
+/// Loads the programs; done once.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), AttachError> {
-    for hook in Hook::BOTH {
-        let name = program_name(hook);
-        program(ebpf, hook).load().map_err(|error| AttachError::of_program(error, name))?;
+    for name in [true, false].into_iter().flat_map(|is_ethernet| Hook::BOTH.map(|hook| program_name(hook, is_ethernet)))
+    {
+        program(ebpf, name).load().map_err(|error| AttachError::of_program(error, name))?;
     }
     Ok(())
 }
@@ -105,7 +105,10 @@ fn both(
     place: Place<'_>,
     attach: impl Fn(&mut SchedClassifier, Place<'_>, Hook) -> Attempt,
 ) -> Result<Filters, (Hook, ProgramError)> {
-    let mut one = |hook| attach(program(ebpf, hook), place, hook).map_err(|error| (hook, error));
+    let mut one = |hook| {
+        let program = program(ebpf, program_name(hook, place.link.is_ethernet));
+        attach(program, place, hook).map_err(|error| (hook, error))
+    };
     Ok([one(Hook::Ingress)?, one(Hook::Egress)?])
 }
 
@@ -143,15 +146,18 @@ fn errno(error: &TcError) -> Option<i32> {
     }
 }
 
-fn program(ebpf: &mut Ebpf, hook: Hook) -> &mut SchedClassifier {
-    let program = ebpf.program_mut(program_name(hook)).expect("it is in the object");
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
+    let program = ebpf.program_mut(name).expect("it is in the object");
     program.try_into().expect("it is in a classifier's section")
 }
 
-const fn program_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Ingress => "flyball_from",
-        Hook::Egress => "flyball_to",
+/// Behind an Ethernet header, packets that are not ours are told off sooner.
+const fn program_name(hook: Hook, is_ethernet: bool) -> &'static str {
+    match (hook, is_ethernet) {
+        (Hook::Ingress, true) => "flyball_from",
+        (Hook::Egress, true) => "flyball_to",
+        (Hook::Ingress, false) => "flyball_from_l3",
+        (Hook::Egress, false) => "flyball_to_l3",
     }
 }
 

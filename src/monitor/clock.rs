@@ -24,7 +24,17 @@ pub struct KernelTime(pub u64);
 impl KernelTime {
     /// Now.
     pub fn now() -> Self {
-        Self(u64::try_from(read(ClockId::CLOCK_MONOTONIC).as_nanos()).unwrap_or(u64::MAX))
+        Self::of(ClockId::CLOCK_MONOTONIC)
+    }
+
+    /// Now, as the program reads it: the clock at the last timer interrupt. What the program sees from here on is not
+    /// before this; by the exact clock it could be, by a few milliseconds.
+    pub(super) fn now_coarse() -> Self {
+        Self::of(ClockId::CLOCK_MONOTONIC_COARSE)
+    }
+
+    fn of(clock: ClockId) -> Self {
+        Self(u64::try_from(read(clock).as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

@@ -99,7 +99,7 @@ impl Interfaces {
     fn mark(&self, is_new: bool) -> Result<(), SteerError> {
         match (self.is_watching(), is_new) {
             (false, _) => self.steering.blind(),
-            (true, _) => self.steering.watching_since(KernelTime::now()),
+            (true, _) => self.steering.watching_since(KernelTime::now_coarse()),
         }
     }
 

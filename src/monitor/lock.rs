@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_port_is_had_once_and_the_holder_is_named() {
         // No interface has such an index: tests of other processes cannot meet here.
-        let link = Link { index: u32::MAX - std::process::id(), is_up: true };
+        let link = Link { index: u32::MAX - std::process::id(), is_up: true, is_ethernet: true };
         let held = PortLocks::take("eth0", link, &[5783, 5784]).expect("free");
         assert!(is_held(link.index, 5784));
         let error = PortLocks::take("eth0", link, &[1, 5784]).unwrap_err();

@@ -31,6 +31,8 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const HEADER_BYTES: usize = 16;
 const IFLA_IFNAME: u16 = 3;
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
 const IFF_UP: u32 = 1;
 const IFF_RUNNING: u32 = 0x40;
 const ETH_P_ALL: u16 = 3;
@@ -43,6 +45,8 @@ pub(super) struct Link {
     pub(super) index: u32,
     /// Packets can come: it is up, and so is its carrier.
     pub(super) is_up: bool,
+    /// Its packets have an Ethernet header in front; tunnels' and point-to-point links' have none.
+    pub(super) is_ethernet: bool,
 }
 
 /// Which way packets go.
@@ -171,15 +175,16 @@ fn error_of(body: &[u8]) -> io::Result<()> {
 
 /// struct ifinfomsg
 fn read_link(body: &[u8]) -> Option<Link> {
-    let flags = u32_at(body, 8)?;
-    Some(Link { index: u32_at(body, 4)?, is_up: flags & IFF_UP != 0 && flags & IFF_RUNNING != 0 })
+    let (kind, index, flags) = (u16_at(body, 2)?, u32_at(body, 4)?, u32_at(body, 8)?);
+    let is_up = flags & IFF_UP != 0 && flags & IFF_RUNNING != 0;
+    Some(Link { index, is_up, is_ethernet: matches!(kind, ARPHRD_ETHER | ARPHRD_LOOPBACK) })
 }
 
 /// struct tcmsg. Every chain is told of too, with handle 0.
 fn read_filter(body: &[u8], hook: Hook) -> Option<Filter> {
     let (index, handle, which) = (u32_at(body, 4)?, u32_at(body, 8)?, u32_at(body, 16)?);
     let holds = |name: &[u8]| body.windows(name.len()).any(|window| window == name);
-    let has_our_name = holds(b"flyball_from\0") || holds(b"flyball_to\0");
+    let has_our_name = holds(b"flyball_from") || holds(b"flyball_to");
     let priority = u16::try_from(which >> 16).expect("half a word");
     (handle != 0).then_some(Filter { index, hook, handle, priority, has_our_name })
 }
@@ -212,7 +217,7 @@ mod tests {
     #[test]
     fn the_loopback_is_there_and_nonsense_is_not() {
         let netlink = Netlink::open().expect("every Linux has it");
-        assert!(netlink.link("lo").expect("asked").is_some_and(|lo| lo.index == 1));
+        assert!(netlink.link("lo").expect("asked").is_some_and(|lo| lo.index == 1 && lo.is_ethernet));
         for name in ["", "no such", "a name that is too long for one", "nul\0"] {
             assert_eq!(netlink.link(name).expect("asked"), None, "{name}");
         }

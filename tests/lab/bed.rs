@@ -9,9 +9,9 @@ use flyball::lab::{Carrier, Device, Lab, LabError, Nat};
 use libtest_mimic::Failed;
 
 /// What will come is here long before; what will not come is not waited for longer.
-const ABSENCE: Duration = Duration::from_millis(300);
+pub(crate) const ABSENCE: Duration = Duration::from_millis(300);
 /// A busy machine is no failure.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// No datagram looks like an earlier one.
 static SEQUENCE: AtomicU32 = AtomicU32::new(1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flyball::lab::{Nat, SERVER};
 use libtest_mimic::{Failed, Trial};
 
-use super::bed::{Bed, same, silence};
+use super::bed::{ABSENCE, Bed, PATIENCE, arrival, same, silence};
 use super::support::lab::trial;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,8 +19,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_binding_lives_until_its_timeout_and_no_longer", lifetime),
         trial("a_random_port_changes_after_expiry_and_not_before", random_ports),
         trial("a_preserved_port_is_the_same_after_expiry", preserved_ports),
+        trial("a_push_that_passes_refreshes_the_binding", refreshed_by_push),
         trial("a_shorter_timeout_holds_from_the_next_packet_on", shorter),
         trial("a_longer_timeout_holds_from_the_next_packet_on", longer),
+        trial("each_carrier_has_timeouts_of_its_own", own_timeouts),
+        trial("a_binding_is_for_one_address_and_port_of_the_server", one_peer),
         trial("a_nat_that_reboots_forgets_every_binding", reboot),
         trial("ports_run_out_and_come_back", exhaustion),
         trial("a_heartbeat_answered_at_once_stays_unreplied_and_a_second_ack_makes_it_a_stream", unreplied_trap),
@@ -89,6 +92,17 @@ fn preserved_ports() -> Result<(), Failed> {
     bed.push(first, &socket)
 }
 
+fn refreshed_by_push() -> Result<(), Failed> {
+    let bed = Bed::new(&Nat::random_ports(2 * SECOND))?;
+    let socket = bed.socket()?;
+    let address = bed.heartbeat(&socket)?;
+    for _ in 0..3 {
+        silence(Duration::from_millis(1200));
+        bed.push(address, &socket)?;
+    }
+    Ok(())
+}
+
 fn shorter() -> Result<(), Failed> {
     let bed = Bed::new(&Nat::random_ports(4 * SECOND))?;
     let socket = bed.socket()?;
@@ -109,6 +123,27 @@ fn longer() -> Result<(), Failed> {
     let address = bed.heartbeat(&socket)?;
     silence(2 * SECOND);
     bed.push(address, &socket)
+}
+
+fn own_timeouts() -> Result<(), Failed> {
+    let bed = Bed::new(&Nat::preserved_ports(SECOND))?;
+    let patient = bed.lab.device(&bed.lab.carrier(&Nat::preserved_ports(60 * SECOND))?)?;
+    let (hasty, patient) = (bed.socket()?, patient.udp()?);
+    let (hasty_at, patient_at) = (bed.heartbeat(&hasty)?, bed.heartbeat(&patient)?);
+    silence(SECOND + EDGE);
+    bed.lost_push(hasty_at, &hasty)?;
+    bed.push(patient_at, &patient)
+}
+
+/// So that an answer from elsewhere proves nothing about the binding.
+fn one_peer() -> Result<(), Failed> {
+    let bed = Bed::new(&Nat::random_ports(60 * SECOND))?;
+    let socket = bed.socket()?;
+    let address = bed.heartbeat(&socket)?;
+    let other = bed.lab.server_udp()?;
+    same(arrival(&other, address, &socket, ABSENCE)?, None)?;
+    let elsewhere = arrival(&socket, other.local_addr()?, &other, PATIENCE)?.ok_or("lost")?;
+    same(elsewhere.port() == address.port(), false)
 }
 
 fn reboot() -> Result<(), Failed> {
