@@ -103,8 +103,9 @@ int flyball_retransmit(u64 *arguments)
 	if (sock->__sk_common.skc_state != TCP_ESTABLISHED || !is_watched(sock->__sk_common.skc_num))
 		return 0;
 	tcp = bpf_skc_to_tcp_sock(sock);
-	if (tcp && core_tuple(sock, &tuple))
-		connection_timed_out(&tuple, tcp->inet_conn.icsk_retransmits);
+	/* A timeout counts itself before it sends; a loss probe and a fast retransmission are none. */
+	if (tcp && tcp->inet_conn.icsk_retransmits && core_tuple(sock, &tuple))
+		connection_timed_out(&tuple, tcp->inet_conn.icsk_retransmits - 1);
 	return 0;
 }
 

@@ -13,9 +13,11 @@ use super::watch::{Event, Watch, settings};
 use crate::support::lab::trial;
 
 /// For each key.
-const CASES: u32 = 20_000;
+const CASES: u32 = 10_000;
 /// Any other makes other packets; one that fails is named with its case.
 const SEED: u64 = 4;
+/// Ethernet and IPv6.
+const IP_HEADER_END_MAX: usize = 14 + 40;
 const FRAME_BYTES_SHOWN: usize = 140;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -38,11 +40,15 @@ fn fuzz(key: &str) -> Result<(), Failed> {
         let frame = &packet.bytes;
         let head = &frame[..frame.len().min(FRAME_BYTES_SHOWN)];
         let failed = |what: &str| Failed::from(format!("case {case}: {what} for {head:02x?}, {} bytes", frame.len()));
-        if !watch.run("flyball_from", frame).map_err(|failed| format!("case {case}: {failed:?}"))? {
-            return Err(failed("not run"));
+        let expected = expected(key, frame);
+        if !watch.run("flyball_from", frame).map_err(|error| failed(&format!("{error:?}")))? {
+            // The kernel does not run what ends within its IP header; the trial on a wire does.
+            if expected.is_some() || frame.len() >= IP_HEADER_END_MAX {
+                return Err(failed("not run"));
+            }
+            continue;
         }
         let told = watch.events();
-        let expected = expected(key, frame);
         if told != expected.iter().cloned().collect::<Vec<_>>() {
             return Err(failed(&format!("told {told:?} and not {expected:?}")));
         }
@@ -61,7 +67,7 @@ fn fuzz(key: &str) -> Result<(), Failed> {
 }
 
 /// What the program must tell of a frame from a device that it does not know.
-fn expected(key: Key, frame: &[u8]) -> Option<Event> {
+pub(super) fn expected(key: Key, frame: &[u8]) -> Option<Event> {
     let Datagram { from, to, payload } = datagram(frame)?;
     let named = WATCHED.contains(&to.port()).then(|| named(key, payload))??;
     named.is_introduction.then(|| Event::new("new", named.device, from, from))

@@ -12,11 +12,12 @@ mod quic;
 mod reference;
 mod tcp;
 mod watch;
+mod wire;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let keys = [heartbeat::trials(), offset::trials(), quic::trials(), dtls::trials()];
-    let others = [fuzz::trials(), eviction::trials(), tcp::trials()];
+    let others = [fuzz::trials(), wire::trials(), eviction::trials(), tcp::trials()];
     keys.into_iter().chain(others).flatten().collect()
 }

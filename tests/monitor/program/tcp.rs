@@ -81,7 +81,8 @@ fn attach_sock_ops(watch: &mut Watch) -> Result<(), Failed> {
     let root = File::open(cgroup2.ok_or("no cgroup2 is mounted")?)?;
     let program: &mut SockOps = watch.ebpf.program_mut("flyball_sockops").ok_or("no such program")?.try_into()?;
     program.load().map_err(chain)?;
-    program.attach(root, CgroupAttachMode::AllowMultiple).map_err(chain)?;
+    // A link: whoever else is attached stays.
+    program.attach(root, CgroupAttachMode::Single).map_err(chain)?;
     Ok(())
 }
 
