@@ -22,7 +22,7 @@ const FRAME_BYTES_SHOWN: usize = 140;
 
 pub(super) fn trials() -> Vec<Trial> {
     let keys = ["heartbeat", "offset:3,len:7", "quic:8,prefix:4", "quic:20", "dtls12:8", "dtls13:17"];
-    let fuzz = keys.map(|key| trial(&format!("fuzz::{key}"), move || fuzz(key)));
+    let fuzz = keys.map(|key| trial(&format!("fuzz::exactly_the_valid_packets_are_told_of::{key}"), move || fuzz(key)));
     let tags = trial("fuzz::two_vlan_tags_are_looked_behind", vlan_tags);
     fuzz.into_iter().chain([tags]).collect()
 }
