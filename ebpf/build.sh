@@ -9,8 +9,9 @@ for tool in "$clang" "$strip"; do
 done
 built=$(mktemp)
 trap 'rm -f "$built"' EXIT
-# -nostdinc: nothing of this machine gets in. -fdebug-prefix-map: nor its paths.
-"$clang" -target bpf -mcpu=v3 -O2 -g -nostdinc -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-declarations \
+# -no-stack-slot-sharing: without CAP_PERFMON the verifier allows no half of a place on the stack to be written that held a
+# pointer before. -nostdinc: nothing of this machine gets in. -fdebug-prefix-map: nor its paths.
+"$clang" -target bpf -mcpu=v3 -mllvm -no-stack-slot-sharing -O2 -g -nostdinc -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-declarations \
   -fdebug-prefix-map="$PWD"=. -c monitor.bpf.c -o "$built"
 "$strip" -g "$built"
 if [ "${1:-}" = --check ]; then

@@ -175,10 +175,13 @@ INLINE int read_ipv4(struct __sk_buff *skb, u32 link, u32 at, struct flow *flow,
 /* Options that an end host may send; a fragment header is no such option: passed by. Returns 0 if UDP does not follow. */
 INLINE int skip_extensions(struct __sk_buff *skb, u32 *at, u32 *left, u32 next)
 {
-	for (int i = 0; i < EXTENSIONS_MAX && next != IPPROTO_UDP; i++) {
+#pragma clang loop unroll(full)
+	for (int i = 0; i < EXTENSIONS_MAX; i++) {
 		u8 extension[2];
 		u32 bytes;
 
+		if (next == IPPROTO_UDP)
+			return 1;
 		/* Hop-by-hop options are the first, or the stack drops the packet (RFC 8200, 4.1). */
 		if (next != IPPROTO_DSTOPTS && (next != IPPROTO_HOPOPTS || i))
 			return 0;
@@ -224,9 +227,12 @@ INLINE int read_flow(struct __sk_buff *skb, u32 link, struct flow *flow, enum di
 	u32 at = 0, protocol = skb->protocol;
 
 	/* The outermost tag is usually beside the packet; inner ones, and those of devices without offload, are in it. */
-	for (int i = 0; i < VLANS_MAX && (protocol == htons(ETH_P_8021Q) || protocol == htons(ETH_P_8021AD)); i++) {
+#pragma clang loop unroll(full)
+	for (int i = 0; i < VLANS_MAX; i++) {
 		u16 tag[2];
 
+		if (protocol != htons(ETH_P_8021Q) && protocol != htons(ETH_P_8021AD))
+			break;
 		if (!load(skb, at, tag, sizeof(tag)))
 			return 0;
 		protocol = tag[1];

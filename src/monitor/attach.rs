@@ -52,11 +52,13 @@ pub(super) struct Place<'a> {
     pub(super) ports: &'a [u16],
 }
 
-/// Loads the programs; done once.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), AttachError> {
-    for name in [true, false].into_iter().flat_map(|is_ethernet| Hook::BOTH.map(|hook| program_name(hook, is_ethernet)))
-    {
-        program(ebpf, name).load().map_err(|error| AttachError::of_program(error, name))?;
+/// Loads both programs for such a link, unless they are.
+fn load(ebpf: &mut Ebpf, link: Link) -> Result<(), AttachError> {
+    for hook in Hook::BOTH {
+        match program(ebpf, hook, link).load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+            Err(error) => return Err(AttachError::of_program(error, program_name(hook, link))),
+        }
     }
     Ok(())
 }
@@ -64,6 +66,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), AttachError> {
 /// Locks the ports, sweeps what killed runs left, and attaches.
 pub(super) fn attach(ebpf: &mut Ebpf, place: Place<'_>, via: Via) -> Result<Attached, AttachError> {
     let locks = PortLocks::take(place.name, place.link, place.ports)?;
+    load(ebpf, place.link)?;
     let netlink = Netlink::open().map_err(AttachError::Netlink)?;
     let swept_qdisc = sweep(&netlink, place).map_err(AttachError::Netlink)?;
     let inherited = swept_qdisc.then_some(Qdisc { netlink, index: place.link.index });
@@ -105,10 +108,7 @@ fn both(
     place: Place<'_>,
     attach: impl Fn(&mut SchedClassifier, Place<'_>, Hook) -> Attempt,
 ) -> Result<Filters, (Hook, ProgramError)> {
-    let mut one = |hook| {
-        let program = program(ebpf, program_name(hook, place.link.is_ethernet));
-        attach(program, place, hook).map_err(|error| (hook, error))
-    };
+    let mut one = |hook| attach(program(ebpf, hook, place.link), place, hook).map_err(|error| (hook, error));
     Ok([one(Hook::Ingress)?, one(Hook::Egress)?])
 }
 
@@ -146,17 +146,17 @@ fn errno(error: &TcError) -> Option<i32> {
     }
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
-    let program = ebpf.program_mut(name).expect("it is in the object");
+fn program(ebpf: &mut Ebpf, hook: Hook, link: Link) -> &mut SchedClassifier {
+    let program = ebpf.program_mut(program_name(hook, link)).expect("it is in the object");
     program.try_into().expect("it is in a classifier's section")
 }
 
 /// Behind an Ethernet header, packets that are not ours are told off sooner.
-const fn program_name(hook: Hook, is_ethernet: bool) -> &'static str {
-    match (hook, is_ethernet) {
+const fn program_name(hook: Hook, link: Link) -> &'static str {
+    match (hook, link.is_ethernet) {
         (Hook::Ingress, true) => "flyball_from",
-        (Hook::Egress, true) => "flyball_to",
         (Hook::Ingress, false) => "flyball_from_l3",
+        (Hook::Egress, true) => "flyball_to",
         (Hook::Egress, false) => "flyball_to_l3",
     }
 }

@@ -13,7 +13,7 @@ use super::reader::{Frames, ReadError, Stop, room};
 pub(super) struct Counts {
     cohorts: PerCpuArray<MapData, CohortCounts>,
     troubles: PerCpuArray<MapData, Troubles>,
-    told: Vec<Box<CohortCounts>>,
+    told: Vec<CohortCounts>,
     told_troubles: Option<Troubles>,
 }
 
@@ -27,17 +27,17 @@ impl Counts {
     pub(super) async fn tell(&mut self, cohorts: usize, frames: &Frames) -> Result<Duration, Stop> {
         let mut reading = Duration::ZERO;
         if self.told.len() < cohorts {
-            self.told.resize_with(cohorts, || Box::new(CohortCounts::zeroed()));
+            self.told.resize(cohorts, CohortCounts::zeroed());
         }
         for cohort in 0..cohorts {
             let started = Instant::now();
             let counts = self.cohort(cohort).map_err(failed)?;
             reading += started.elapsed();
-            if bytemuck::bytes_of(&*counts) == bytemuck::bytes_of(&*self.told[cohort]) {
+            if bytemuck::bytes_of(&*counts) == bytemuck::bytes_of(&self.told[cohort]) {
                 continue;
             }
             let place = room(frames).await?;
-            self.told[cohort].clone_from(&counts);
+            self.told[cohort] = *counts;
             let cohort = u16::try_from(cohort).expect("there are at most 1,024");
             place.send(Frame::Counts { cohort, counts });
         }

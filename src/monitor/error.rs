@@ -144,8 +144,10 @@ impl AttachError {
 }
 
 /// The last lines that say something; the very last are statistics.
-fn tail(log: &str) -> String {
-    let is_told = |line: &&str| !line.trim().is_empty() && !line.starts_with("processed ");
+pub(super) fn tail(log: &str) -> String {
+    let is_statistics =
+        |line: &str| ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s));
+    let is_told = |line: &&str| !line.trim().is_empty() && !is_statistics(line);
     let lines: Vec<&str> = log.lines().filter(is_told).collect();
     lines[lines.len().saturating_sub(VERIFIER_LINES)..].join(" | ")
 }

@@ -5,7 +5,7 @@
 //! While nobody watches, a device may have spoken, and its next gap would be a lie. So whatever was last seen before
 //! an interface came (back) has an unknown gap; while none is up, that is everything. The mark is one for all
 //! interfaces: when one of several comes back, the others' devices lose one gap too. Packets that come through before
-//! we see that a link is up again, at most [`LOOK_EVERY`], are measured as if it had been up.
+//! we see that a link is up again, at most [`LOOK_EVERY`] and only while another one is up, are measured as if it had been up.
 
 use std::time::Duration;
 
@@ -51,7 +51,6 @@ impl Interfaces {
         let watched = settings.interfaces.iter().map(|name| Watched::new(name)).collect();
         let slept = clock::slept();
         let mut all = Self { watched, ports: settings.ports.clone(), via, netlink, steering, slept, ebpf };
-        attach::load(&mut all.ebpf)?;
         all.steering.blind().map_err(AttachError::Steer)?;
         for watched in &mut all.watched {
             let link = existing(&all.netlink, &watched.name)?;
@@ -59,7 +58,7 @@ impl Interfaces {
             watched.attached = Some(attach::attach(&mut all.ebpf, place, via)?);
             watched.is_watching = link.is_up;
         }
-        all.mark(true).map_err(AttachError::Steer)?;
+        all.mark().map_err(AttachError::Steer)?;
         Ok(all)
     }
 
@@ -82,43 +81,26 @@ impl Interfaces {
 
     fn look(&mut self) -> Result<(), SteerError> {
         let slept = clock::slept();
-        let mut is_new = slept > self.slept + SLEEP_MIN;
+        let has_slept = slept > self.slept + SLEEP_MIN;
         self.slept = slept;
         let was_watching = self.is_watching();
-        for at in 0..self.watched.len() {
-            is_new |= self.look_at(at)?;
+        let mut is_back = false;
+        for watched in &mut self.watched {
+            // A question that fails has no answer: as it was, until the next look.
+            let Ok(link) = self.netlink.link(&watched.name) else { continue };
+            watched.follow(link, |place| attach::attach(&mut self.ebpf, place, self.via), &self.ports);
+            is_back |= watched.note(watched.attached.is_some() && link.is_some_and(|link| link.is_up));
         }
-        if is_new || was_watching != self.is_watching() { self.mark(is_new) } else { Ok(()) }
+        if has_slept || is_back || was_watching != self.is_watching() { self.mark() } else { Ok(()) }
     }
 
     fn is_watching(&self) -> bool {
         self.watched.iter().any(|watched| watched.is_watching)
     }
 
-    /// Tells the program since when somebody watches, if anybody does.
-    fn mark(&self, is_new: bool) -> Result<(), SteerError> {
-        match (self.is_watching(), is_new) {
-            (false, _) => self.steering.blind(),
-            (true, _) => self.steering.watching_since(KernelTime::now_coarse()),
-        }
-    }
-
-    /// `true` if what was seen before now says nothing any more.
-    fn look_at(&mut self, at: usize) -> Result<bool, SteerError> {
-        let watched = &mut self.watched[at];
-        // A question that fails has no answer: as it was, until the next look.
-        let Ok(link) = self.netlink.link(&watched.name) else { return Ok(false) };
-        let is_same = |attached: &mut Attached| link.is_some_and(|link| link.index == attached.index);
-        watched.attached.take_if(|attached| !is_same(attached));
-        let mut is_tried = false;
-        if let (None, Some(link)) = (&watched.attached, link) {
-            // From the first packet on, until the mark is set anew.
-            self.steering.blind()?;
-            is_tried = true;
-            let place = Place { name: &watched.name, link, ports: &self.ports };
-            watched.take(attach::attach(&mut self.ebpf, place, self.via));
-        }
-        Ok(watched.note(link) || is_tried)
+    /// Tells the program that what was last seen before now has an unknown gap; while nobody watches, everything has.
+    fn mark(&self) -> Result<(), SteerError> {
+        if self.is_watching() { self.steering.watching_since(KernelTime::now_coarse()) } else { self.steering.blind() }
     }
 }
 
@@ -127,8 +109,19 @@ impl Watched {
         Self { name: name.to_owned(), attached: None, is_watching: false, is_refused: false }
     }
 
-    fn take(&mut self, attached: Result<Attached, AttachError>) {
-        match attached {
+    /// Lets go of a link that is gone, and takes hold of one that came.
+    fn follow(
+        &mut self,
+        link: Option<Link>,
+        attach: impl FnOnce(Place<'_>) -> Result<Attached, AttachError>,
+        ports: &[u16],
+    ) {
+        let is_other = |attached: &mut Attached| link.is_none_or(|link| link.index != attached.index);
+        if self.attached.take_if(is_other).is_some() {
+            self.note(false);
+        }
+        let (None, Some(link)) = (&self.attached, link) else { return };
+        match attach(Place { name: &self.name, link, ports }) {
             Ok(attached) => (self.attached, self.is_refused) = (Some(attached), false),
             Err(error) if !self.is_refused => {
                 self.is_refused = true;
@@ -140,17 +133,16 @@ impl Watched {
     }
 
     /// Says what changed, once. `true` if it is watched again.
-    fn note(&mut self, link: Option<Link>) -> bool {
-        let was_watching = self.is_watching;
-        self.is_watching = self.attached.is_some() && link.is_some_and(|link| link.is_up);
-        match (was_watching, self.is_watching) {
+    fn note(&mut self, is_watching: bool) -> bool {
+        let was_watching = std::mem::replace(&mut self.is_watching, is_watching);
+        match (was_watching, is_watching) {
             (true, false) => {
                 tracing::warn!(interface = self.name, "the interface is gone or down: its devices are not seen")
             }
             (false, true) => tracing::info!(interface = self.name, "the interface is back, and watched"),
             _ => {}
         }
-        !was_watching && self.is_watching
+        !was_watching && is_watching
     }
 }
 

@@ -45,7 +45,7 @@ pub fn open(settings: &Settings, btf: Option<&Btf>) -> Result<Ebpf, EbpfError> {
         .override_global("KEY_PREFIX", &key.prefix, true)
         .override_global("GAP_THRESHOLD", &gap, true)
         .map_max_entries("devices", settings.devices)
-        .map_max_entries("tuples", settings.devices / of * more + more)
+        .map_max_entries("tuples", (settings.devices / of).saturating_add(1).saturating_mul(more))
         .map_max_entries("cohorts", COHORTS_MAX as u32)
         .map_max_entries("prefixes", PREFIXES_MIN.max(2 * settings.prefixes.rows.len() as u32))
         .map_max_entries("assignments", ASSIGNMENTS)

@@ -39,8 +39,9 @@ pub(crate) fn missing() -> Option<String> {
     if let Some(capability) = missing {
         return Some(format!("needs root: {capability} is missing"));
     }
-    let has_ip = Command::new("ip").arg("-V").output().is_ok();
-    (!has_ip).then(|| "needs the `ip` command (iproute2)".to_owned())
+    let is_there = |program: &&str| Command::new(program).arg("-V").output().is_ok();
+    let program = ["ip", "tc"].into_iter().find(|program| !is_there(program));
+    program.map(|program| format!("needs the `{program}` command (iproute2)"))
 }
 
 /// Runs a test in its bed.
@@ -119,4 +120,10 @@ pub(crate) fn settings() -> Settings {
 /// Where to attach, and nothing dropped.
 pub(crate) fn options(via: Via) -> AttachOptions {
     AttachOptions { via, capabilities: Capabilities::AsTheyAre }
+}
+
+/// What `tc` shows of the watched end.
+pub(crate) fn tc(what: &str, side: &[&str]) -> String {
+    let output = Command::new("tc").args([what, "show", "dev", WATCHED]).args(side).output();
+    String::from_utf8_lossy(&output.expect("`tc` is installed").stdout).into_owned()
 }

@@ -1,9 +1,11 @@
 //! The monitor on the kernel it runs on: real programs, real interfaces, in namespaces that each test makes for itself.
 
 mod bed;
+mod left_behind;
 mod loader;
 mod packet;
 mod program;
+mod running;
 mod seen;
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,14 +14,17 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+/// More of them would keep the kernel from ticking on time.
+const TEST_THREADS: usize = 8;
+
 fn main() -> ExitCode {
-    if let Some(code) = loader::child() {
+    if let Some(code) = left_behind::child() {
         return code;
     }
     let mut arguments = Arguments::from_args();
     // Each trial waits for timers nearly all of its time.
-    arguments.test_threads = arguments.test_threads.or(Some(16));
-    let trials = [loader::trials(), program::trials()];
+    arguments.test_threads = arguments.test_threads.or(Some(TEST_THREADS));
+    let trials = [loader::trials(), running::trials(), program::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 

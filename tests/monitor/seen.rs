@@ -35,7 +35,8 @@ pub(crate) fn while_running<F: Future<Output = ()>>(monitor: Monitor, test: impl
         let (shutdown, steering) = (CancellationToken::new(), monitor.steering());
         let running = tokio::spawn(monitor.run(sender, shutdown.clone()));
         let (records, counts) = (Vec::new(), HashMap::new());
-        test(Seen { records, counts, troubles: None, census: None, steering, frames, running, shutdown }).await;
+        let seen = Seen { records, counts, troubles: None, census: None, steering, frames, running, shutdown };
+        tokio::time::timeout(WAIT_MAX, test(seen)).await.expect("a test does not take so long");
     });
 }
 
@@ -50,6 +51,14 @@ impl Seen {
         };
         let in_time = tokio::time::timeout(WAIT_MAX, reading).await;
         assert!(in_time.is_ok(), "waited in vain for {what}; records {:?}, census {:?}", self.records, self.census);
+    }
+
+    /// Reads what comes in a moment: between two tries of something.
+    pub(crate) async fn for_a_moment(&mut self) {
+        let moment = Duration::from_millis(30);
+        while let Ok(Some(frame)) = tokio::time::timeout(moment, self.frames.recv()).await {
+            self.take(frame);
+        }
     }
 
     /// Ends the monitor, and reads the rest.

@@ -5,13 +5,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use aya::Btf;
 use aya::programs::{BtfTracePoint, CgroupAttachMode, SockOps};
 use flyball::lab::{Carrier, Device, Lab, Nat, SERVER};
 use flyball::monitor::mirror::Record;
 use libtest_mimic::{Failed, Trial};
 
-use super::watch::{Event, Watch, chain, settings};
+use super::watch::{Event, Watch, btf, chain, settings};
 use crate::support::child::wait_for;
 use crate::support::lab::trial;
 
@@ -87,10 +86,9 @@ fn attach_sock_ops(watch: &mut Watch) -> Result<(), Failed> {
 }
 
 fn attach_tracepoints(watch: &mut Watch) -> Result<(), Failed> {
-    let btf = Btf::from_sys_fs()?;
     for (name, tracepoint) in [("flyball_state", "inet_sock_set_state"), ("flyball_retransmit", "tcp_retransmit_skb")] {
         let program: &mut BtfTracePoint = watch.ebpf.program_mut(name).ok_or("no such program")?.try_into()?;
-        program.load(tracepoint, &btf).map_err(chain)?;
+        program.load(tracepoint, btf()?).map_err(chain)?;
         program.attach().map_err(chain)?;
     }
     Ok(())

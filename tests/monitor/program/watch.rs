@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -88,8 +89,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Loaded, with nothing attached.
     pub(crate) fn load(settings: &Settings) -> Result<Self, Failed> {
-        let btf = Btf::from_sys_fs()?;
-        let mut ebpf = load::open(settings, Some(&btf)).map_err(chain)?;
+        let mut ebpf = load::open(settings, Some(btf()?)).map_err(chain)?;
         let records = RingBuf::try_from(ebpf.take_map("records").ok_or("no map `records`")?)?;
         Ok(Self { ebpf, records })
     }
@@ -171,6 +171,15 @@ impl Watch {
     pub(crate) fn troubles(&self) -> Result<Troubles, Failed> {
         let map = self.ebpf.map("troubles").ok_or("no map `troubles`")?;
         Ok(sum(PerCpuArray::try_from(map)?.get(&0, 0)?.iter()))
+    }
+}
+
+/// The kernel's types, which take long to read.
+pub(crate) fn btf() -> Result<&'static Btf, Failed> {
+    static BTF: OnceLock<Btf> = OnceLock::new();
+    match BTF.get() {
+        Some(btf) => Ok(btf),
+        None => Btf::from_sys_fs().map(|btf| BTF.get_or_init(|| btf)).map_err(|error| chain(error).into()),
     }
 }
 
