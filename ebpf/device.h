@@ -242,8 +242,8 @@ INLINE int settle(struct device *device, const struct flow *flow, const struct s
 	int is_same = device->port == flow->peer_port && same16(device->address, flow->peer);
 	u64 last = device->from_at > device->to_at ? device->from_at : device->to_at;
 
-	finding->is_stale = sighting->move == MOVE_NEVER || (sighting->move == MOVE_BY_SEQUENCE && is_old(device, sighting));
-	if (finding->is_stale && !is_same)
+	finding->is_stale = sighting->move == MOVE_BY_SEQUENCE && is_old(device, sighting);
+	if ((finding->is_stale || sighting->move == MOVE_NEVER) && !is_same)
 		return 0;
 	finding->gap = since(now, device->from_at);
 	finding->silence = since(now, last);

@@ -7,21 +7,21 @@
  */
 #include "tcp.h"
 
-INLINE int watch_from(struct __sk_buff *skb)
+INLINE int watch_from(struct __sk_buff *skb, u32 link)
 {
 	struct flow flow = {};
 	struct sighting sighting = {};
 
-	if (read_flow(skb, &flow, FROM_DEVICE) && read_key(skb, &flow, &sighting))
+	if (read_flow(skb, link, &flow, FROM_DEVICE) && read_key(skb, &flow, &sighting))
 		from_device(skb, &flow, &sighting);
 	return TCX_NEXT;
 }
 
-INLINE int watch_to(struct __sk_buff *skb)
+INLINE int watch_to(struct __sk_buff *skb, u32 link)
 {
 	struct flow flow = {};
 
-	if (read_flow(skb, &flow, TO_DEVICE))
+	if (read_flow(skb, link, &flow, TO_DEVICE))
 		to_device(&flow);
 	return TCX_NEXT;
 }
@@ -30,26 +30,26 @@ INLINE int watch_to(struct __sk_buff *skb)
 SEC("classifier")
 int flyball_from(struct __sk_buff *skb)
 {
-	return is_other_ipv4(skb, FROM_DEVICE) ? TCX_NEXT : watch_from(skb);
+	return is_other_ipv4(skb, FROM_DEVICE) ? TCX_NEXT : watch_from(skb, ETHERNET_HEADER);
 }
 
 SEC("classifier")
 int flyball_to(struct __sk_buff *skb)
 {
-	return is_other_ipv4(skb, TO_DEVICE) ? TCX_NEXT : watch_to(skb);
+	return is_other_ipv4(skb, TO_DEVICE) ? TCX_NEXT : watch_to(skb, ETHERNET_HEADER);
 }
 
 /* Of all others: tunnels, point-to-point links. */
 SEC("classifier")
 int flyball_from_l3(struct __sk_buff *skb)
 {
-	return watch_from(skb);
+	return watch_from(skb, 0);
 }
 
 SEC("classifier")
 int flyball_to_l3(struct __sk_buff *skb)
 {
-	return watch_to(skb);
+	return watch_to(skb, 0);
 }
 
 /* What those above are measured against. */
@@ -103,8 +103,9 @@ int flyball_retransmit(u64 *arguments)
 	if (sock->__sk_common.skc_state != TCP_ESTABLISHED || !is_watched(sock->__sk_common.skc_num))
 		return 0;
 	tcp = bpf_skc_to_tcp_sock(sock);
-	if (tcp && core_tuple(sock, &tuple))
-		connection_timed_out(&tuple, tcp->inet_conn.icsk_retransmits);
+	/* A timeout counts itself before it sends; a loss probe and a fast retransmission are none. */
+	if (tcp && tcp->inet_conn.icsk_retransmits && core_tuple(sock, &tuple))
+		connection_timed_out(&tuple, tcp->inet_conn.icsk_retransmits - 1);
 	return 0;
 }
 

@@ -90,11 +90,11 @@ INLINE int load(struct __sk_buff *skb, u32 at, void *to, u32 bytes)
 }
 
 /* The whole of `to` where the packet is long enough for it, else only `headers` bytes: 0 where not even those are there. */
-INLINE u32 load_head(struct __sk_buff *skb, u32 at, void *to, u32 headers)
+INLINE u32 load_head(struct __sk_buff *skb, u32 link, u32 at, void *to, u32 headers)
 {
 	u32 whole = headers + HEAD_BYTES;
 
-	if (skb->len >= ETHERNET_HEADER + at + whole && load(skb, at, to, whole))
+	if (skb->len >= link + at + whole && load(skb, at, to, whole))
 		return whole;
 	return load(skb, at, to, headers) ? headers : 0;
 }
@@ -144,10 +144,10 @@ INLINE int take_udp(struct flow *flow, const struct udp_header *udp, u32 at, u32
 	return 1;
 }
 
-INLINE int read_ipv4(struct __sk_buff *skb, u32 at, struct flow *flow, enum direction direction)
+INLINE int read_ipv4(struct __sk_buff *skb, u32 link, u32 at, struct flow *flow, enum direction direction)
 {
 	struct ipv4_packet *packet = &flow->packet.ipv4;
-	u32 loaded = load_head(skb, at, packet, sizeof(*packet) - HEAD_BYTES);
+	u32 loaded = load_head(skb, link, at, packet, sizeof(*packet) - HEAD_BYTES);
 	u32 header_bytes, total;
 
 	/* More fragments to come, or not the first: only the first has ports, and none of them a whole datagram. */
@@ -156,6 +156,9 @@ INLINE int read_ipv4(struct __sk_buff *skb, u32 at, struct flow *flow, enum dire
 	header_bytes = (packet->ip.version_and_words & 15) * 4;
 	total = ntohs(packet->ip.total_length);
 	if (packet->ip.version_and_words >> 4 != 4 || header_bytes < sizeof(packet->ip) || total < header_bytes + UDP_HEADER)
+		return 0;
+	/* Cut short on its way: the stack drops it. */
+	if (link + at + total > skb->len)
 		return 0;
 	if (header_bytes != sizeof(packet->ip)) {
 		loaded = 0;
@@ -179,7 +182,10 @@ INLINE int skip_extensions(struct __sk_buff *skb, u32 *at, u32 *left, u32 next)
 
 		if (next == IPPROTO_UDP)
 			return 1;
-		if ((next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS) || !load(skb, *at, extension, sizeof(extension)))
+		/* Hop-by-hop options are the first, or the stack drops the packet (RFC 8200, 4.1). */
+		if (next != IPPROTO_DSTOPTS && (next != IPPROTO_HOPOPTS || i))
+			return 0;
+		if (!load(skb, *at, extension, sizeof(extension)))
 			return 0;
 		next = extension[0];
 		bytes = (extension[1] + 1) * 8;
@@ -191,16 +197,18 @@ INLINE int skip_extensions(struct __sk_buff *skb, u32 *at, u32 *left, u32 next)
 	return next == IPPROTO_UDP;
 }
 
-INLINE int read_ipv6(struct __sk_buff *skb, u32 at, struct flow *flow, enum direction direction)
+INLINE int read_ipv6(struct __sk_buff *skb, u32 link, u32 at, struct flow *flow, enum direction direction)
 {
 	struct ipv6_packet *packet = &flow->packet.ipv6;
-	u32 loaded = load_head(skb, at, packet, sizeof(*packet) - HEAD_BYTES);
+	u32 loaded = load_head(skb, link, at, packet, sizeof(*packet) - HEAD_BYTES);
 	u32 left;
 
 	if (!loaded || (packet->ip.version_and_flow & 0xf0) != 0x60)
 		return 0;
 	at += sizeof(packet->ip);
 	left = ntohs(packet->ip.payload_length);
+	if (link + at + left > skb->len)
+		return 0;
 	if (packet->ip.next != IPPROTO_UDP) {
 		loaded = 0;
 		if (!skip_extensions(skb, &at, &left, packet->ip.next) || !load(skb, at, &packet->udp, sizeof(packet->udp)))
@@ -213,8 +221,8 @@ INLINE int read_ipv6(struct __sk_buff *skb, u32 at, struct flow *flow, enum dire
 	return 1;
 }
 
-/* The watched UDP flow that a packet belongs to; 0 if it belongs to none. */
-INLINE int read_flow(struct __sk_buff *skb, struct flow *flow, enum direction direction)
+/* The watched UDP flow that a packet belongs to; 0 if it belongs to none. `link`: bytes before the network header. */
+INLINE int read_flow(struct __sk_buff *skb, u32 link, struct flow *flow, enum direction direction)
 {
 	u32 at = 0, protocol = skb->protocol;
 
@@ -231,9 +239,9 @@ INLINE int read_flow(struct __sk_buff *skb, struct flow *flow, enum direction di
 		at += sizeof(tag);
 	}
 	if (protocol == htons(ETH_P_IP))
-		return read_ipv4(skb, at, flow, direction);
+		return read_ipv4(skb, link, at, flow, direction);
 	if (protocol == htons(ETH_P_IPV6))
-		return read_ipv6(skb, at, flow, direction);
+		return read_ipv6(skb, link, at, flow, direction);
 	return 0;
 }
 

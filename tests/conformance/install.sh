@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the SDK clients of the conformance tests into target/conformance/, in exact versions; `cargo test` finds them
-# there and installs nothing itself. Run again at will: a client whose files have not changed is left alone.
+# Installs the SDK clients of the conformance tests, and the DTLS peer of the monitor's, into target/conformance/, in exact
+# versions; `cargo test` finds them there and installs nothing itself. Run again at will: a client whose files have not changed is left alone.
 #
 #   tests/conformance/install.sh              every client
 #   tests/conformance/install.sh js java      these
@@ -41,6 +41,7 @@ python-legacy python3    install_pip
 python-grpc   python3    install_pip
 python-otlp   python3    install_pip
 go            go         install_go
+dtls          go         install_go
 java          java,mvn   install_maven'
 
 known=$(echo "$clients" | cut -d' ' -f1 | tr '\n' ' ')

@@ -5,6 +5,7 @@ mod left_behind;
 mod loader;
 mod nat;
 mod packet;
+mod program;
 mod running;
 mod seen;
 #[path = "../support/mod.rs"]
@@ -14,14 +15,17 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+/// More of them would keep the kernel from ticking on time.
+const TEST_THREADS: usize = 8;
+
 fn main() -> ExitCode {
     if let Some(code) = left_behind::child() {
         return code;
     }
     let mut arguments = Arguments::from_args();
     // Each trial waits for timers nearly all of its time.
-    arguments.test_threads = arguments.test_threads.or(Some(16));
-    let trials = [loader::trials(), nat::trials(), running::trials()];
+    arguments.test_threads = arguments.test_threads.or(Some(TEST_THREADS));
+    let trials = [loader::trials(), nat::trials(), running::trials(), program::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
