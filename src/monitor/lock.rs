@@ -88,7 +88,7 @@ mod tests {
         let link = Link { index: u32::MAX - std::process::id(), is_up: true, is_ethernet: true };
         let held = PortLocks::take("eth0", link, &[5783, 5784]).expect("free");
         assert!(is_held(link.index, 5784));
-        let error = PortLocks::take("eth0", link, &[1, 5784]).unwrap_err();
+        let error = PortLocks::take("eth0", link, &[1, 5784]).expect_err("the second is taken");
         let own = i32::try_from(std::process::id()).ok();
         assert!(
             matches!(&error, AttachError::AlreadyWatched { port: 5784, interface, pid } if interface == "eth0" && *pid == own)
