@@ -99,6 +99,9 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Of durations below this one, only their number is known.
+pub const RESOLVED_FROM: Duration = Duration::from_nanos(1 << GAP_OCTAVE_FIRST);
+
 /// The bucket of a duration in nanoseconds: `gap_bucket` of `ebpf/count.h`.
 pub fn bucket_of(nanoseconds: u64) -> usize {
     if nanoseconds >> GAP_OCTAVE_FIRST == 0 {

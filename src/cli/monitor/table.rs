@@ -1,8 +1,10 @@
 //! What it all came to: a row a cohort, and the monitor's own troubles in a line of their own.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::line::seconds;
+use crate::monitor::histogram::RESOLVED_FROM;
 use crate::monitor::view::{Cohort, Longest, View};
 
 const HEADINGS: [&str; 11] = [
@@ -51,7 +53,7 @@ pub(super) fn rows_of<'a>(cohorts: impl IntoIterator<Item = &'a Cohort>) -> Stri
 
 fn cells(cohort: &Cohort) -> [String; HEADINGS.len()] {
     let totals = &cohort.totals;
-    let quantile = |q| cohort.gap(q).map_or_else(none, seconds);
+    let quantile = |q| cohort.gap(q).map_or_else(none, resolved);
     [
         cohort.devices.map_or_else(none, |devices| devices.to_string()),
         totals.from.to_string(),
@@ -65,6 +67,11 @@ fn cells(cohort: &Cohort) -> [String; HEADINGS.len()] {
         totals.connections.to_string(),
         totals.unreachable.to_string(),
     ]
+}
+
+/// A quantile as exactly as it is known.
+fn resolved(gap: Duration) -> String {
+    if gap < RESOLVED_FROM { format!("<{}", seconds(RESOLVED_FROM)) } else { seconds(gap) }
 }
 
 fn longest(longest: Longest) -> String {
