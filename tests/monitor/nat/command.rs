@@ -13,13 +13,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::phone::{Beat, Phone};
+use super::phone::{Beat, Phone, WAIT_MAX};
 use super::stage::Stage;
 use super::{SECOND, stay_silent, tenths, trial};
 use crate::support::child::Reaped;
 
-/// Nothing here takes a tenth of it.
-const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long a line may be on its way.
 const SOON: Duration = Duration::from_millis(50);
 /// `at` of the run and of its replay: each reads the wall's clock once for itself.

@@ -1,6 +1,6 @@
 //! A device's side of the lab.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use crate::packet::{beat, device_id};
 
 /// What passes the lab does so within a millisecond; a busy machine takes longer.
 const PASSED: Duration = Duration::from_millis(300);
+/// Nothing that comes takes a tenth of it.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 /// How the server answers: an ack's length.
 pub(crate) const ANSWER: [u8; 40] = [0; 40];
 
@@ -51,18 +53,43 @@ impl Phone {
         beat(self.id, self.sequence)
     }
 
-    /// Whether a packet of the server comes.
+    /// A packet of the server comes; it is waited for as long as anything here.
     pub(crate) fn hears(&self) -> Result<bool, Failed> {
-        self.socket.set_read_timeout(Some(PASSED))?;
-        match self.socket.recv_from(&mut [0; 100]) {
-            Ok((length, _)) => Ok(length == ANSWER.len()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.receive(WAIT_MAX)? == Some(ANSWER.len()))
+    }
+
+    /// No packet of the server comes.
+    pub(crate) fn hears_nothing(&self) -> Result<bool, Failed> {
+        Ok(self.receive(PASSED)?.is_none())
+    }
+
+    fn receive(&self, within: Duration) -> Result<Option<usize>, Failed> {
+        Ok(receive(&self.socket, &mut [0; 100], within)?.map(|(length, _)| length))
     }
 
     /// Its id in lower hex.
     pub(crate) fn hex(&self) -> String {
         device_id(self.id).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// One datagram, if it comes in this time. A wait that the machine interrupts goes on.
+pub(crate) fn receive(
+    socket: &UdpSocket,
+    datagram: &mut [u8],
+    within: Duration,
+) -> io::Result<Option<(usize, SocketAddr)>> {
+    let deadline = Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.recv_from(datagram) {
+            Err(error)
+                if [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted].contains(&error.kind()) => {}
+            received => return received.map(Some),
+        }
     }
 }

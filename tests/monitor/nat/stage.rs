@@ -11,11 +11,13 @@ use flyball::monitor::prefixes::Prefixes;
 use flyball::monitor::settings::Settings;
 use libtest_mimic::Failed;
 
-use super::phone::{ANSWER, Beat, Passed, Phone};
+use super::phone::{ANSWER, Beat, Passed, Phone, WAIT_MAX, receive};
 
-/// A new link drops packets for up to a second, until the kernel's link watch has noticed it: an address is asked for
-/// again after that.
-const LINKED: Duration = Duration::from_secs(5);
+/// From one attempt over a new link to the next. It drops packets until the kernel's link watch has noticed it, which it
+/// does once a second.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How often a push is tried.
+const PUSHES_MAX: usize = 3;
 
 /// A running lab.
 pub(crate) struct Stage {
@@ -99,12 +101,17 @@ impl Stage {
     }
 
     fn ring(&self, socket: &UdpSocket, doorbell: SocketAddr) -> Result<(), Failed> {
-        self.doorbell.set_read_timeout(Some(LINKED))?;
-        socket.send_to(&[0], doorbell)?;
-        let (_, from) = self.doorbell.recv_from(&mut [0])?;
-        self.doorbell.send_to(&[0], from)?;
-        socket.recv_from(&mut [0])?;
-        Ok(())
+        let started = Instant::now();
+        while started.elapsed() < WAIT_MAX {
+            socket.send_to(&[0], doorbell)?;
+            let rung = receive(&self.doorbell, &mut [0], AGAIN)?;
+            let Some((_, from)) = rung else { continue };
+            self.doorbell.send_to(&[0], from)?;
+            if receive(socket, &mut [0], AGAIN)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err("no packet passes between a new device and the server".into())
     }
 
     /// A device behind the carrier of this number, with one socket.
@@ -134,7 +141,8 @@ impl Stage {
         let before = Instant::now();
         phone.send()?;
         let mut datagram = [0; 100];
-        let (length, from) = self.socket(phone.server).recv_from(&mut datagram)?;
+        let received = receive(self.socket(phone.server), &mut datagram, WAIT_MAX)?;
+        let (length, from) = received.ok_or("the beat did not reach the server")?;
         let passed = (before, Instant::now());
         if datagram[..length] != phone.last_beat() {
             return Err(format!("not the beat of device {}, but of {:x?}", phone.id, &datagram[8..12]).into());
@@ -156,6 +164,17 @@ impl Stage {
         self.socket(to.from).send_to(&ANSWER, to.from)?;
         self.answered.fetch_add(1, Ordering::Relaxed);
         Ok((before, Instant::now()))
+    }
+
+    /// The same, again where it is lost on a busy machine. Returns when the one passed that the device heard.
+    pub(crate) fn push_until_heard(&self, to: &Beat, phone: &Phone) -> Result<Passed, Failed> {
+        for _ in 0..PUSHES_MAX {
+            let passed = self.push(to)?;
+            if !phone.hears_nothing()? {
+                return Ok(passed);
+            }
+        }
+        Err(format!("the NAT forgot device {}", phone.id).into())
     }
 
     fn socket(&self, peer: SocketAddr) -> &UdpSocket {
