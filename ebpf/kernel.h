@@ -111,6 +111,7 @@ static long (*bpf_sock_ops_cb_flags_set)(struct bpf_sock_ops *context, s32 flags
 static long (*bpf_skb_load_bytes_relative)(const void *skb, u32 offset, void *to, u32 len, u32 start) = (void *)68;
 static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *record, u64 flags) = (void *)132;
+static u64 (*bpf_jiffies64)(void) = (void *)118;
 static u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static struct tcp_sock *(*bpf_skc_to_tcp_sock)(void *sock) = (void *)137;
 

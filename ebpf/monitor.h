@@ -3,7 +3,7 @@
  * What crosses between the kernel and user space. `src/monitor/mirror.rs` has each of these in Rust; sizes and offsets
  * are asserted on both sides, so that neither changes alone.
  *
- * Times are CLOCK_MONOTONIC in nanoseconds. Addresses are 16 bytes: IPv6, or IPv4 mapped into it (RFC 4291, 2.5.5.2).
+ * Times of records are CLOCK_MONOTONIC in nanoseconds, those of devices are of `uptime`. Addresses are 16 bytes: IPv6, or IPv4 mapped into it (RFC 4291, 2.5.5.2).
  * Ports are in host order.
  */
 #pragma once
@@ -59,9 +59,12 @@ struct connection {
 	u32 cohort;
 };
 
+/* In `control.watching_since`, from user space: the next packet says when. */
+#define WATCHING_FROM_HERE (~0ull - 1)
+
 /* User space writes it. */
 struct control {
-	u64 watching_since; /* what was last seen before this has an unknown gap: nobody watched */
+	u64 watching_since; /* what was last seen before this has an unknown gap: nobody watched. ~0: nobody does */
 	u32 epoch;          /* of the prefixes; a device of another epoch asks for its cohort anew */
 	u32 reserved;
 };

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::time::{Clock, MonoTime, Tick, WallTime};
 
@@ -24,17 +24,7 @@ pub struct KernelTime(pub u64);
 impl KernelTime {
     /// Now.
     pub fn now() -> Self {
-        Self::of(ClockId::CLOCK_MONOTONIC)
-    }
-
-    /// Now, as the program reads it: the clock at the last timer interrupt. What the program sees from here on is not
-    /// before this; by the exact clock it could be, by a few milliseconds.
-    pub(super) fn now_coarse() -> Self {
-        Self::of(ClockId::CLOCK_MONOTONIC_COARSE)
-    }
-
-    fn of(clock: ClockId) -> Self {
-        Self(u64::try_from(read(clock).as_nanos()).unwrap_or(u64::MAX))
+        Self(u64::try_from(read(ClockId::CLOCK_MONOTONIC).as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
@@ -70,6 +60,12 @@ impl KernelClock {
         // Of two CPUs' readings one may be ahead by a little.
         now.wall.minus(now.mono.since(mono)).plus(mono.since(now.mono))
     }
+}
+
+/// From one timer interrupt to the next, in nanoseconds: what the coarse clocks resolve.
+pub(super) fn tick() -> u64 {
+    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("every Linux has these clocks");
+    u64::try_from(Duration::from(resolution).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How long the machine was suspended since it was started.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aya::Ebpf;
 
 use super::attach::{self, Attached, Place, Via};
-use super::clock::{self, KernelTime};
+use super::clock;
 use super::error::AttachError;
 use super::netlink::{Link, Netlink};
 use super::settings::Settings;
@@ -100,7 +100,7 @@ impl Interfaces {
 
     /// Tells the program that what was last seen before now has an unknown gap; while nobody watches, everything has.
     fn mark(&self) -> Result<(), SteerError> {
-        if self.is_watching() { self.steering.watching_since(KernelTime::now_coarse()) } else { self.steering.blind() }
+        if self.is_watching() { self.steering.watching_from_here() } else { self.steering.blind() }
     }
 }
 

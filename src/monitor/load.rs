@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
+use super::clock;
 use super::mirror::PORT_BITMAP_BYTES;
 use super::prefixes::COHORTS_MAX;
 use super::settings::Settings;
@@ -34,7 +35,7 @@ const PREFIXES_MIN: u32 = 65_536;
 /// The kernel refuses a map or a relocation.
 pub fn open(settings: &Settings, btf: Option<&Btf>) -> Result<Ebpf, EbpfError> {
     let (key, ports) = (settings.key.globals(), port_bitmap(&settings.ports));
-    let gap = nanoseconds(settings.gap);
+    let (gap, tick) = (nanoseconds(settings.gap), clock::tick());
     let (more, of) = TUPLES_PER_DEVICE;
     EbpfLoader::new()
         .btf(btf)
@@ -44,6 +45,7 @@ pub fn open(settings: &Settings, btf: Option<&Btf>) -> Result<Ebpf, EbpfError> {
         .override_global("KEY_LENGTH", &key.length, true)
         .override_global("KEY_PREFIX", &key.prefix, true)
         .override_global("GAP_THRESHOLD", &gap, true)
+        .override_global("TICK", &tick, true)
         .map_max_entries("devices", settings.devices)
         .map_max_entries("tuples", (settings.devices / of).saturating_add(1).saturating_mul(more))
         .map_max_entries("cohorts", COHORTS_MAX as u32)

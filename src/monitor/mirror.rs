@@ -3,7 +3,7 @@
 //! Both sides assert sizes, and this one offsets, so that neither changes alone. Everything above this file is plain
 //! Rust, and runs from a recorded capture as it runs from a kernel.
 //!
-//! Times are CLOCK_MONOTONIC in nanoseconds, addresses IPv6 or IPv4 mapped into it, ports in host order.
+//! Times of records are CLOCK_MONOTONIC in nanoseconds, those of devices count from the kernel's own start. Addresses are IPv6 or IPv4 mapped into it, ports in host order.
 
 // The one purpose of `unsafe` here is to tell `aya` that these types are plain bytes. `bytemuck` has checked it: its
 // derives refuse padding, pointers and values that not every bit pattern makes.
@@ -36,6 +36,11 @@ pub const REBINDINGS_SHIFT: u16 = 2;
 pub const RECORD_BLIND: u8 = 4;
 /// The device's boot counter changed.
 pub const RECORD_REBOOTED: u8 = 8;
+
+/// In [`Control::watching_since`]: the next packet says when.
+pub const WATCHING_FROM_HERE: u64 = u64::MAX - 1;
+/// In [`Control::watching_since`]: nobody watches.
+pub const WATCHING_NOT: u64 = u64::MAX;
 
 /// `enum record_kind`.
 pub mod record_kind {
@@ -135,7 +140,7 @@ pub struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Control {
-    /// What was last seen before this has an unknown gap.
+    /// What was last seen before this has an unknown gap; or one of `WATCHING_*`.
     pub watching_since: u64,
     /// Of the prefixes: a device of another one asks for its cohort anew. Its low byte counts.
     pub epoch: u32,

@@ -10,12 +10,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, MapError};
 use tokio::sync::Notify;
 
-use super::clock::KernelTime;
-use super::mirror::{Control, DeviceKey};
+use super::mirror::{Control, DeviceKey, WATCHING_FROM_HERE, WATCHING_NOT};
 use super::prefixes::{COHORTS_MAX, Prefixes};
-
-/// Nobody watches: whatever was last seen before this has an unknown gap, and that is everything.
-const BLIND: KernelTime = KernelTime(u64::MAX);
 
 /// Why the program was not told.
 #[derive(Debug, thiserror::Error)]
@@ -120,14 +116,15 @@ impl Steering {
         self.0.cohorts.load(Ordering::Relaxed)
     }
 
-    /// From now on somebody watches; what was last seen before has an unknown gap.
-    pub(super) fn watching_since(&self, since: KernelTime) -> Result<(), SteerError> {
-        self.maps().control(|control| control.watching_since = since.0)
+    /// From now on somebody watches; what was last seen before has an unknown gap. It is the program that says when now
+    /// is, at the next packet: it has a clock of its own.
+    pub(super) fn watching_from_here(&self) -> Result<(), SteerError> {
+        self.maps().control(|control| control.watching_since = WATCHING_FROM_HERE)
     }
 
-    /// Until [`Self::watching_since`], no gap is known.
+    /// Until [`Self::watching_from_here`], no gap is known.
     pub(super) fn blind(&self) -> Result<(), SteerError> {
-        self.watching_since(BLIND)
+        self.maps().control(|control| control.watching_since = WATCHING_NOT)
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {

@@ -124,7 +124,8 @@ pub(crate) fn options(via: Via) -> AttachOptions {
 
 /// What `tc` shows of the watched end.
 pub(crate) fn tc(what: &str, side: &[&str]) -> String {
-    let output = Command::new("tc").args([what, "show", "dev", WATCHED]).args(side).output().expect("`tc` is installed");
+    let output =
+        Command::new("tc").args([what, "show", "dev", WATCHED]).args(side).output().expect("`tc` is installed");
     assert!(output.status.success() && output.stderr.is_empty(), "tc {what}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
