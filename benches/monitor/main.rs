@@ -80,7 +80,8 @@ fn many() {
     let (road, mut programs) = (Road::build(), Programs::load(1_500_000));
     road.attach(&mut programs, &[EMPTY, FROM]);
     let one = timed(&mut programs, || road.send(&mut (1..=BEATS as u32).map(|n| (0, n)), None));
-    row("a heartbeat of one device, over a veth", one, 100.0);
+    // No budget: what the rest of the kernel, run between two packets, adds to the same work.
+    println!("{:<44} {one:>9.0}", "a heartbeat of one device, over a veth");
     road.send(&mut (1..=DEVICES).map(|device| (device, 1)), None);
     let random = |n: u64| (1 + n.wrapping_mul(2_654_435_761) % DEVICES, 2 + (n / DEVICES) as u32);
     let each = timed(&mut programs, || road.send(&mut (0..BEATS).map(random), None));

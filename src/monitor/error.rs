@@ -63,7 +63,7 @@ pub enum AttachError {
     },
     /// The kernel refuses a map.
     #[error(
-        "kernel refuses map `{map}`; it must be 5.8 or later, and a container must share the host's user namespace"
+        "kernel refuses map `{map}`; it must be 5.15 or later, and a container must share the host's user namespace"
     )]
     Map {
         /// Which map.
