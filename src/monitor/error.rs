@@ -13,7 +13,7 @@ const VERIFIER_LINES: usize = 6;
 pub enum AttachError {
     /// The thread has not what it takes.
     #[error(
-        "needs {0}: run as root, or give the binary `setcap cap_bpf,cap_net_admin+ep`, or its unit AmbientCapabilities="
+        "needs {0}: run as root, or give the binary `setcap cap_bpf,cap_net_admin,cap_perfmon+ep`, or its unit those as AmbientCapabilities="
     )]
     Capability(Capability),
     /// CO-RE needs the kernel's types.
