@@ -16,7 +16,7 @@ use aya::Ebpf;
 use aya::maps::{MapData, MapError, RingBuf};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::census::Devices;
 use super::counts::Counts;
@@ -33,8 +33,12 @@ const BATCH: Duration = Duration::from_millis(10);
 const COUNTS_EVERY: Duration = Duration::from_secs(1);
 /// The reading of a thousand cohorts on a hundred CPUs is long: it takes at most one part in this many.
 const COUNTS_SHARE: u32 = 50;
-/// From one census to the next.
-const CENSUS_EVERY: Duration = Duration::from_secs(60);
+/// From one census to the next, at least: a small fleet is counted in microseconds.
+const CENSUS_EVERY_MIN: Duration = Duration::from_secs(5);
+/// And at most.
+const CENSUS_EVERY_MAX: Duration = Duration::from_secs(60);
+/// A million devices take some 200 ms: a census takes at most one part in this many, but for the rule above.
+const CENSUS_SHARE: u32 = 500;
 /// What is left when the monitor ends is handed on for at most this long.
 const FINISH_MAX: Duration = Duration::from_secs(2);
 
@@ -98,7 +102,7 @@ pub(super) struct Rounds {
 impl Rounds {
     /// Reads until nobody listens. May be dropped at any await: what was taken was handed on.
     pub(super) async fn go_on(&mut self, frames: &Frames) -> Result<Infallible, Stop> {
-        let mut census_due = interval(CENSUS_EVERY);
+        let mut census_due = Instant::now() + CENSUS_EVERY_MIN;
         let mut counts_due = Instant::now() + COUNTS_EVERY;
         let steering = self.steering.clone();
         loop {
@@ -113,7 +117,10 @@ impl Rounds {
                     let took = self.counts.tell(self.steering.cohorts(), frames).await?;
                     counts_due = Instant::now() + COUNTS_EVERY.max(took * COUNTS_SHARE);
                 }
-                _ = census_due.tick() => self.census.tell(&self.counts, self.steering.cohorts(), frames).await?,
+                () = tokio::time::sleep_until(census_due) => {
+                    let took = self.census.tell(&self.counts, self.steering.cohorts(), frames).await?;
+                    census_due = Instant::now() + (took * CENSUS_SHARE).clamp(CENSUS_EVERY_MIN, CENSUS_EVERY_MAX);
+                }
                 () = steering.census_requested() => {
                     self.census.tell(&self.counts, self.steering.cohorts(), frames).await?;
                 }
@@ -136,14 +143,8 @@ impl Rounds {
     async fn all(&mut self, frames: &Frames) -> Result<(), Stop> {
         drain(self.ring.get_mut(), frames).await?;
         self.counts.tell(self.steering.cohorts(), frames).await?;
-        self.census.tell(&self.counts, self.steering.cohorts(), frames).await
+        self.census.tell(&self.counts, self.steering.cohorts(), frames).await.map(drop)
     }
-}
-
-fn interval(every: Duration) -> tokio::time::Interval {
-    let mut interval = tokio::time::interval_at(Instant::now() + every, every);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
 }
 
 async fn wake(ring: &AsyncFd<RingBuf<MapData>>) -> Result<(), Stop> {
@@ -176,14 +177,16 @@ struct Counting {
 }
 
 impl Counting {
-    async fn tell(&mut self, counts: &Counts, cohorts: usize, frames: &Frames) -> Result<(), Stop> {
+    /// Returns how long the counting took.
+    async fn tell(&mut self, counts: &Counts, cohorts: usize, frames: &Frames) -> Result<Duration, Stop> {
         let inserted = counts.inserted(cohorts)?;
-        let devices = Arc::clone(&self.devices);
+        let (devices, started) = (Arc::clone(&self.devices), Instant::now());
         let counting = tokio::task::spawn_blocking(move || devices.count(inserted, cohorts));
         let census = counting.await.map_err(io::Error::other).flatten();
         let census: Census = census.map_err(|error| Stop::Failed(ReadError::Census(error)))?;
+        let took = started.elapsed();
         self.evicted = self.evicted.max(census.evicted);
         room(frames).await?.send(Frame::Census(Census { evicted: self.evicted, ..census }));
-        Ok(())
+        Ok(took)
     }
 }

@@ -65,7 +65,7 @@ impl Room {
     /// Watches until the shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         let Some((monitor, mut view)) = self.open else { return };
-        // The first of its own comes after a minute; until then nobody could tell how much the map can hold.
+        // The first of its own comes later; until then nobody could tell how much the map can hold.
         monitor.steering().request_census();
         let (sender, mut frames) = mpsc::channel(FRAMES_QUEUE);
         let watching = tokio::spawn(monitor.run(sender, shutdown));
