@@ -70,6 +70,7 @@ struct bpf_sock_ops {
 	u32 snd_cwnd;
 	u32 srtt_us;
 	u32 bpf_sock_ops_cb_flags;
+	u32 state;
 };
 
 /* bpf_sock_ops.op, and what it is told when. */

@@ -72,7 +72,9 @@ int flyball_sockops(struct bpf_sock_ops *context)
 		connection_began(&tuple);
 		break;
 	case SOCK_OPS_RTO:
-		connection_timed_out(&tuple, context->args[0]);
+		/* A last FIN that nobody answers is how a connection ends, not how it is found dead. */
+		if (context->state == TCP_ESTABLISHED)
+			connection_timed_out(&tuple, context->args[0]);
 		break;
 	case SOCK_OPS_STATE:
 		if (context->args[1] == TCP_CLOSE)

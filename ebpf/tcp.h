@@ -13,7 +13,6 @@
 /* With Linux's initial timeout of 200 ms over the round trip: after about 1.4 s. */
 #define UNANSWERED_TIMEOUTS 3
 
-
 INLINE u32 cohort_of_peer(const struct tuple_key *tuple)
 {
 	struct prefix_key prefix = {.bits = 128};
