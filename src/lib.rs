@@ -20,7 +20,9 @@ pub mod config;
 pub mod controller;
 pub mod demo;
 pub mod document;
+pub mod fleet;
 pub mod house;
+pub mod keepalive;
 #[path = "../chaos/lab/mod.rs"]
 pub mod lab;
 pub mod monitor;

@@ -1,0 +1,4 @@
+//! Devices: where their heartbeats and their gateways' streams come in, and the orders go out.
+
+pub mod cohorts;
+pub mod wiring;
