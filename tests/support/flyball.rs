@@ -106,7 +106,8 @@ pub fn probability(http: SocketAddr, service: &str) -> Option<f64> {
     answer.get("probabilisticSampling")?.get("samplingRate")?.as_f64()
 }
 
-fn follow(stderr: ChildStderr) -> Arc<Mutex<Vec<String>>> {
+/// What a child says, line by line.
+pub fn follow(stderr: ChildStderr) -> Arc<Mutex<Vec<String>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let lines = Arc::clone(&log);
     std::thread::spawn(move || {
