@@ -6,6 +6,8 @@
 //! ```
 
 pub mod cohort;
+pub mod governor;
+pub mod interval;
 pub mod observation;
 pub mod order;
 pub mod policy;
