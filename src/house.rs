@@ -152,9 +152,9 @@ fn reload_text(report: &ReloadReport) -> String {
     format!("{what}: {} policies in force{warnings}", report.policies)
 }
 
-fn open_state(config: &Config) -> anyhow::Result<(Memories, Option<Saver>)> {
+fn open_state(config: &Config) -> anyhow::Result<(Memories, Option<Saver<Memories>>)> {
     let Some(folder) = &config.state else { return Ok((Memories::default(), None)) };
     let store = Store::open(folder)?;
     let memories = store.load().context("what the last run learnt cannot be read")?;
-    Ok((memories, Some(Saver::start(store))))
+    Ok((memories, Some(Saver::start(store, Store::save))))
 }

@@ -52,7 +52,6 @@ pub(super) fn paces(fleet: &Fleet) -> String {
         SecondAck::Off => "off".to_owned(),
     };
     row(&mut text, "second_ack", &second);
-    row(&mut text, "retry", &format!("every {}", format_duration(fleet.retry)));
     row(&mut text, "release", if fleet.is_longer_released { "at_once" } else { "hold: nothing longer goes out" });
     pins(&mut text, &fleet.pins);
     text

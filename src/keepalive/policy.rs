@@ -34,8 +34,6 @@ pub struct Fleet {
     pub second_ack: SecondAck,
     /// Whether a longer interval goes out as soon as it is known, to all devices; else nothing longer goes out.
     pub is_longer_released: bool,
-    /// Time between two fast retries of a beat that nothing answered; in steps of 20 ms, at most 5.1 s.
-    pub retry: Duration,
 }
 
 /// Within which bounds a device is paced.
@@ -110,7 +108,6 @@ impl Fleet {
             pins: Vec::new(),
             second_ack: SecondAck::After(Duration::from_secs(15)),
             is_longer_released: true,
-            retry: Duration::from_secs(3),
         }
     }
 

@@ -21,8 +21,6 @@ const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 const SAFETY: RangeInclusive<f64> = 0.1..=0.95;
 const JITTER: RangeInclusive<f64> = 0.0..=0.9;
 const SECOND_ACK: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
-/// What one byte of the ack can carry, in steps of 20 ms.
-const RETRY: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(5_100);
 const NAT_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const FLOWS_MAX: u8 = 4;
 const PACKETS_PER_DAY_MAX: u32 = 100_000;
@@ -46,11 +44,10 @@ pub(super) fn validate(raw: RawFleetFile, now: WallTime, check: &mut Check<'_>) 
         Some(DurationOrOff::Off) => SecondAck::Off,
         Some(DurationOrOff::Duration(after)) => SecondAck::After(second_ack(after, check)),
     };
-    let retry = check.duration("retry", raw.retry, defaults.retry, RETRY);
     let is_longer_released = raw.release != Some(RawRelease::Hold);
     let pins = pins(raw.pins.unwrap_or_default(), &cohort_by, now, check);
     let name = name?;
-    Some(Arc::new(Fleet { name, matches, cohort_by, interval, probes, pins, second_ack, is_longer_released, retry }))
+    Some(Arc::new(Fleet { name, matches, cohort_by, interval, probes, pins, second_ack, is_longer_released }))
 }
 
 fn matches(raw: BTreeMap<String, String>, check: &mut Check<'_>) -> Vec<(Arc<str>, Pattern)> {

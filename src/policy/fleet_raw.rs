@@ -35,9 +35,6 @@ pub struct RawFleetFile {
     /// NATs built on it, keep a binding for 30 s instead of 120 s unless a packet passes more than 2 s after its first;
     /// the second ack is that packet, and costs one datagram a heartbeat. Default 15s.
     pub second_ack: Option<DurationOrOff>,
-    /// Time between two tries of a heartbeat that nothing answered, 20ms to 5.1s, 20 times; then five times as long,
-    /// until it is answered. Shorter finds the way back sooner and costs packets in holes of coverage. Default 3s.
-    pub retry: Option<DurationText>,
     /// What becomes of an interval that is longer than the one in force: `at_once` = told to all devices as soon as it is
     /// known; `hold` = not told, and the cohort's reason is `awaits_release`. A shorter one is a repair and never
     /// waits. Default `at_once`.
@@ -52,7 +49,9 @@ pub struct RawFleetFile {
 #[serde(deny_unknown_fields)]
 pub struct RawInterval {
     /// No interval is shorter, 100ms to 12h. Below 15s is valid, with a warning: RFC 8085, section 3.5, asks senders not to
-    /// keep bindings alive more often. A cohort whose NATs forget sooner than this can serve is `hostile`. Default 15s.
+    /// keep bindings alive more often. A cohort whose NATs forget sooner than this can serve is `hostile`. A heartbeat that
+    /// nothing answered is sent again after a fifth of this, at most 5.1s, 20 times, then after five times as long. The
+    /// lifetimes that are looked for begin at two thirds of it. Default 15s.
     pub min: Option<DurationText>,
     /// No heartbeat is later, jitter included, 100ms to 12h: how long the loss of a device may go unnoticed. Default 30m.
     pub max: Option<DurationText>,
