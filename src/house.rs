@@ -72,7 +72,8 @@ impl House {
         let paths = ConfigPaths { config: file, policies: config.policies, state: config.state };
         let version = env!("CARGO_PKG_VERSION");
         let board = monitor.board();
-        let state = AdminState { published, monitor: board, metrics, reload: requests, clock, version, paths };
+        let cohorts = crate::controller::keepalive::CohortReports::default();
+        let state = AdminState { published, cohorts, monitor: board, metrics, reload: requests, clock, version, paths };
         let admin = Admin::bind(&config.admin, state)?;
         let inlets = Inlets { policies, usage };
         Ok(Self { source, receiver, controller, inlets, server, admin, monitor, reload, reloads, shutdown })

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use super::case::source_age;
 use super::monitored::MonitorCollector;
+use super::paced::CohortCollector;
 use super::status::MONITOR;
 use super::{AdminState, process};
 use crate::controller::snapshot::{Published, Snapshot};
@@ -50,6 +51,7 @@ pub(super) fn registry(state: &AdminState) -> Registry {
     state.metrics.register(&mut registry);
     registry.register("flyball_build", "What is running", Info::new([("version", state.version)]));
     registry.register_collector(Box::new(MonitorCollector(monitor.clone())));
+    registry.register_collector(Box::new(CohortCollector(state.cohorts.clone())));
     registry.register_collector(Box::new(SnapshotCollector { published, monitor, clock }));
     registry.register_collector(Box::new(process::ProcessCollector::new(clock)));
     registry

@@ -7,10 +7,14 @@
 
 mod access;
 mod because;
+mod because_cohort;
 mod case;
+mod cohort_table;
+mod cohorts;
 mod decisions;
 mod exposition;
 mod monitored;
+mod paced;
 mod page;
 mod process;
 mod routes;
@@ -28,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::server::{Admin, BindError};
 pub use self::tokens::TokenFileError;
+use crate::controller::keepalive::CohortReports;
 use crate::controller::snapshot::Published;
 use crate::monitor::board::Board;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +43,8 @@ use crate::time::Clock;
 pub struct AdminState {
     /// The decisions in force.
     pub published: Arc<Published>,
+    /// What is known of the fleet's cohorts; empty without the second loop.
+    pub cohorts: CohortReports,
     /// What the monitor sees.
     pub monitor: Board,
     /// The process's counters.

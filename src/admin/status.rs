@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::AdminState;
 use super::case::{law_name, mode_name, source_age};
+use super::page::revision;
 use super::process::started_at;
 use crate::controller::snapshot::Snapshot;
 use crate::monitor::board::Watch;
@@ -30,6 +31,8 @@ pub(super) struct Status {
     started_at: String,
     uptime_seconds: f64,
     generation: u64,
+    /// Changes with whatever the page shows.
+    revision: String,
     published_at: String,
     degraded: Vec<&'static str>,
     monitor: MonitorStatus,
@@ -85,6 +88,7 @@ pub(super) fn status(state: &AdminState, snapshot: &Snapshot) -> Status {
         started_at: started_at(state.clock).rfc3339(),
         uptime_seconds: now.mono.since(MonoTime::default()).as_secs_f64(),
         generation: snapshot.generation,
+        revision: revision(snapshot, &state.cohorts.load()),
         published_at: snapshot.published_at.rfc3339(),
         degraded: degraded(state, snapshot),
         monitor: monitor(&state.monitor.read()),

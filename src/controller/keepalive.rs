@@ -57,6 +57,8 @@ pub struct Cohorts {
     pub generation: u64,
     /// By index.
     pub reports: Vec<CohortReport>,
+    /// Grows where the reports are others than before.
+    pub revision: u64,
 }
 
 impl CohortReports {
@@ -66,8 +68,10 @@ impl CohortReports {
     }
 
     /// Takes the place of what was there.
-    pub fn publish(&self, cohorts: Cohorts) {
-        self.0.store(Arc::new(cohorts));
+    pub fn publish(&self, generation: u64, reports: Vec<CohortReport>) {
+        let before = self.0.load();
+        let revision = before.revision + u64::from(before.reports != reports);
+        self.0.store(Arc::new(Cohorts { generation, reports, revision }));
     }
 }
 
@@ -175,7 +179,7 @@ impl KeepaliveLoop {
             self.orders.store(decided.orders);
             self.changed.send_replace(generation);
         }
-        self.reports.publish(Cohorts { generation, reports: self.governor.reports() });
+        self.reports.publish(generation, self.governor.reports());
         self.command(decided.commands);
     }
 
