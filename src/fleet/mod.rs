@@ -1,4 +1,5 @@
 //! Devices: where their heartbeats and their gateways' streams come in, and the orders go out.
 
 pub mod cohorts;
+pub mod grpc;
 pub mod wiring;

@@ -5,4 +5,5 @@ pub mod id;
 pub mod jitter;
 pub mod key;
 pub mod probe;
+pub mod session;
 pub mod wire;
