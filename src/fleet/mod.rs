@@ -2,4 +2,8 @@
 
 pub mod cohorts;
 pub mod grpc;
+pub mod heartbeat;
+pub mod keys;
+pub mod prefixes;
+mod sys;
 pub mod wiring;
