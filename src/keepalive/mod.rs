@@ -6,6 +6,7 @@
 //! ```
 
 pub mod cohort;
+pub mod device;
 pub mod governor;
 pub mod interval;
 pub mod observation;
