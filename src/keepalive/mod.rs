@@ -6,6 +6,7 @@
 //! ```
 
 pub mod cohort;
+pub mod lifetime;
 pub mod observation;
 pub mod order;
 pub mod policy;
