@@ -9,6 +9,7 @@ pub mod cohort;
 pub mod device;
 pub mod governor;
 pub mod interval;
+pub mod lifetime;
 pub mod observation;
 pub mod order;
 pub mod policy;
