@@ -5,7 +5,9 @@
 //!  Observation ─▶ Governor ─▶ Orders (a snapshot, one order a cohort) and DeviceCommands (for one device)
 //! ```
 
+pub mod change;
 pub mod cohort;
+pub mod mixture;
 pub mod observation;
 pub mod order;
 pub mod policy;
