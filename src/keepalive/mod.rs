@@ -7,6 +7,7 @@
 
 pub mod change;
 pub mod cohort;
+pub mod lifetime;
 pub mod mixture;
 pub mod observation;
 pub mod order;
