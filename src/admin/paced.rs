@@ -1,25 +1,39 @@
-//! `/metrics` of the second loop, read off the last reports: at most 4,096 cohorts, five series each.
+//! `/metrics` of the second loop, read off the last reports and the doors' counts: at most 4,096 cohorts, six series
+//! each.
 
 use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use super::FleetState;
 use super::cohorts::shown;
-use super::exposition::gauge;
-use crate::controller::keepalive::CohortReports;
+use super::exposition::{gauge, single};
+use super::monitored::{counter, family};
+use crate::fleet::heartbeat::counters::Count;
+use crate::fleet::heartbeat::handle::Handle;
 use crate::keepalive::report::{CohortReport, LifetimeReport, Verdict};
 
 /// The finest that a lifetime is told in labels: cells of 1 %, so that the value does not change with each observation.
 const CELL: f64 = 1.01;
 
-/// What is known of the cohorts.
-#[derive(Debug)]
-pub(super) struct CohortCollector(pub(super) CohortReports);
+/// Counts that have a metric of their own: what they count is an answer, not an event of the protocol.
+const ANSWERS: [(Count, &str, &str); 3] = [
+    (Count::Accepted, "flyball_heartbeat_datagrams", "Heartbeats that were taken"),
+    (Count::Acked, "flyball_heartbeat_acks", "First acks"),
+    (Count::SecondAcked, "flyball_heartbeat_second_acks", "Second acks"),
+];
 
-impl Collector for CohortCollector {
+/// What is known of the cohorts, and what the heartbeats' door counts.
+#[derive(Debug)]
+pub(super) struct FleetCollector(pub(super) FleetState);
+
+impl Collector for FleetCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let cohorts = self.0.load();
+        if let Some(heartbeats) = &self.0.heartbeats {
+            heartbeat(&mut encoder, heartbeats)?;
+        }
+        let cohorts = self.0.cohorts.load();
         let reports = shown(&cohorts);
         if reports.is_empty() {
             return Ok(());
@@ -32,6 +46,22 @@ impl Collector for CohortCollector {
         let name = ("flyball_cohort_info", "What is known of a cohort, as labels");
         gauge(&mut encoder, name, reports.iter().map(|report| (labels(report), Some(1.0))))
     }
+}
+
+fn heartbeat(encoder: &mut DescriptorEncoder<'_>, door: &Handle) -> fmt::Result {
+    let counters = door.counters();
+    for (count, name, help) in ANSWERS {
+        counter(encoder, (name, help), counters.get(count))?;
+    }
+    let refused = counters.all().filter(|(count, _)| count.is_refusal());
+    let series = refused.map(|(count, n)| ([("reason", count.as_str())], n));
+    family(encoder, ("flyball_heartbeat_refused", "Datagrams refused, by why"), series)?;
+    let is_event = |count: &Count| !count.is_refusal() && ANSWERS.iter().all(|(answer, ..)| answer != count);
+    let events = counters.all().filter(|(count, _)| is_event(count));
+    let series = events.map(|(count, n)| ([("event", count.as_str())], n));
+    family(encoder, ("flyball_heartbeat_events", "What else came to pass at the heartbeats' door"), series)?;
+    let name = ("flyball_heartbeat_devices", "Devices that the heartbeats' door knows");
+    single(encoder, name, door.devices() as f64)
 }
 
 fn lifetimes(encoder: &mut DescriptorEncoder<'_>, reports: &[&CohortReport]) -> fmt::Result {
@@ -78,12 +108,13 @@ mod tests {
     use super::super::exposition::openmetrics;
     use super::*;
     use crate::admin::sample;
-    use crate::controller::keepalive::Cohorts;
+    use crate::controller::keepalive::{CohortReports, Cohorts};
 
     fn text(reports: Vec<CohortReport>) -> String {
         let (published, mut registry) = (CohortReports::default(), Registry::default());
         published.publish(1, reports);
-        registry.register_collector(Box::new(CohortCollector(published)));
+        let fleet = FleetState { cohorts: published, ..FleetState::default() };
+        registry.register_collector(Box::new(FleetCollector(fleet)));
         openmetrics(&registry)
     }
 

@@ -73,7 +73,7 @@ async fn index(State(room): Room, filter: Result<Query<Filter>, QueryRejection>)
     let filter = filter.unwrap_or_default();
     let shown = Shown {
         snapshot: &room.state.published.load_full(),
-        cohorts: &room.state.cohorts.load(),
+        cohorts: &room.state.fleet.cohorts.load(),
         version: room.state.version,
         now: room.state.clock.now().wall,
     };
@@ -108,7 +108,7 @@ async fn all_decisions(State(room): Room) -> Response<Body> {
 }
 
 async fn all_cohorts(State(room): Room) -> impl IntoResponse {
-    Json(cohorts::rows(&room.state.cohorts.load())).into_response()
+    Json(cohorts::rows(&room.state.fleet.cohorts.load())).into_response()
 }
 
 async fn service_decisions(State(room): Room, service: Result<Path<String>, PathRejection>) -> Response<Body> {

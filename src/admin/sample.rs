@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use flyball_sdk::device::jitter::Pace;
 
-use super::{AdminState, ConfigPaths};
-use crate::controller::keepalive::CohortReports;
+use super::{AdminState, ConfigPaths, FleetState};
 use crate::controller::snapshot::{Published, Snapshot};
 use crate::keepalive::cohort::{CohortKey, Transport};
 use crate::keepalive::observation::BindingClass;
@@ -55,7 +54,7 @@ pub(crate) const REASONS: [Reason; 27] = [
 pub(crate) fn state(snapshot: Snapshot) -> AdminState {
     AdminState {
         published: Arc::new(Published::new(snapshot)),
-        cohorts: CohortReports::default(),
+        fleet: FleetState::default(),
         monitor: Board::default(),
         metrics: Metrics::default(),
         reload: tokio::sync::mpsc::channel(1).0,

@@ -20,9 +20,10 @@ pub(super) fn doors(fleet: &FleetConfig) -> String {
     if doors.is_empty() {
         row(&mut text, "fleet", "no door: cohorts are learnt from the monitor, and nobody is told");
     } else {
-        let (devices, workers, sessions) = (fleet.devices, fleet.workers, fleet.sessions_max);
-        let bounds = format!("{devices} devices, {workers} worker(s), {sessions} sessions");
-        row(&mut text, "fleet", &format!("{}; {bounds}", doors.join(", ")));
+        let (devices, sessions) = (fleet.devices, fleet.sessions_max);
+        let keys: Vec<String> = fleet.keys.iter().flat_map(|file| file.keys.ids()).map(|id| id.to_string()).collect();
+        let bounds = format!("{devices} devices, {sessions} sessions");
+        row(&mut text, "fleet", &format!("{}; {bounds}; key ids {}", doors.join(", "), keys.join(" ")));
     }
     text
 }

@@ -62,6 +62,7 @@ fn announce(house: &House) {
     let addresses = std::iter::once(("http", serve.http))
         .chain(serve.grpc.iter().map(|grpc| ("grpc", *grpc)))
         .chain(house.otlp_addr().map(|otlp| ("otlp", otlp)))
+        .chain(house.fleet_addrs())
         .chain(std::iter::once(("admin", house.admin_addr())));
     for (protocol, address) in addresses {
         tracing::info!(protocol, %address, "listening");

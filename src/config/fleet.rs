@@ -1,20 +1,23 @@
 //! Where devices are answered, what the monitor watches, and which cohort a device is of.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::FleetConfig;
 use super::address::Listener;
 use super::raw::{RawFleet, RawMonitor};
 use super::validate::listener;
+use super::{FleetConfig, KeyFile};
 use crate::document::check::Check;
+use crate::fleet::heartbeat::settings::WORKERS_MAX;
+use crate::fleet::keys::MasterKeys;
 use crate::monitor::key::Key;
 use crate::monitor::prefixes::Prefixes;
 use crate::monitor::settings::{
     DEVICES, DEVICES_MAX, GAP, GAP_MAX, GAP_MIN, INTERFACE_NAME_MAX, INTERFACES_MAX, PORT, PORTS_MAX, Settings,
 };
 
-const WORKERS_MAX: usize = 64;
-const SESSIONS: usize = 20_000;
+const SESSIONS: usize = 100_000;
 
 /// Both parts of the second loop; each `None` where it is not configured, or where `check` holds an error.
 pub(super) fn second_loop(
@@ -43,15 +46,38 @@ fn fleet(raw: RawFleet, check: &mut Check<'_>) -> FleetConfig {
     if heartbeat.is_some() || grpc.is_some() {
         check.require(MASTER_KEY_FILE, "needs the file with the master key; `flyball device-key --help` tells of it");
     }
-    let master_key_file = raw.master_key_file.map(|path| check.readable_file(MASTER_KEY_FILE, &path));
+    let keys = raw.master_key_file.and_then(|path| keys(MASTER_KEY_FILE, &path, check));
     FleetConfig {
         heartbeat,
         grpc,
-        master_key_file,
+        keys,
         prefixes,
         devices: check.count("fleet.devices", raw.devices, DEVICES, 1..=DEVICES_MAX),
-        workers: check.count("fleet.workers", raw.workers, 1, 1..=WORKERS_MAX),
+        workers: raw.workers.map(|workers| check.count("fleet.workers", Some(workers), 1, 1..=WORKERS_MAX)),
         sessions_max: check.count("fleet.sessions_max", raw.sessions_max, SESSIONS, 16..=1_000_000),
+    }
+}
+
+fn keys(key: &str, path: &str, check: &mut Check<'_>) -> Option<KeyFile> {
+    let path = check.readable_file(key, path);
+    if check.has_errors_under(key) {
+        return None;
+    }
+    warn_if_others_may_read(key, &path, check);
+    match MasterKeys::read(&path) {
+        Ok(keys) => Some(KeyFile { path, keys: Arc::new(keys) }),
+        Err(problems) => {
+            check.errors.extend(problems.0);
+            None
+        }
+    }
+}
+
+/// Whoever reads a master key can be any device.
+fn warn_if_others_may_read(key: &str, path: &Path, check: &mut Check<'_>) {
+    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        check.warn(key, format_args!("others than its owner may read it (mode {:03o}): chmod 600", mode & 0o777));
     }
 }
 

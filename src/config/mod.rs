@@ -12,11 +12,13 @@ mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::fleet::keys::MasterKeys;
 use crate::monitor::prefixes::Prefixes;
 use crate::monitor::settings::Settings as MonitorSettings;
 
@@ -166,16 +168,26 @@ pub struct FleetConfig {
     pub heartbeat: Option<SocketAddr>,
     /// Gateways' streams.
     pub grpc: Option<SocketAddr>,
-    /// What the devices' keys are derived from; there where one of the doors is.
-    pub master_key_file: Option<PathBuf>,
+    /// What the devices' keys are derived from, as it was when the configuration was read; there where one of the doors
+    /// is.
+    pub keys: Option<KeyFile>,
     /// Which carrier and region an address belongs to.
     pub prefixes: Prefixes,
     /// Devices that are kept.
     pub devices: u32,
-    /// Threads that answer heartbeats.
-    pub workers: usize,
+    /// Threads that answer heartbeats; `None` = one a core, at most eight.
+    pub workers: Option<usize>,
     /// Streams of gateways in all.
     pub sessions_max: usize,
+}
+
+/// The master keys and where they are kept: a reload reads them again.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// Which file.
+    pub path: PathBuf,
+    /// What it held.
+    pub keys: Arc<MasterKeys>,
 }
 
 /// How this process logs.

@@ -197,8 +197,8 @@ pub struct RawFleet {
     pub heartbeat: Option<String>,
     /// Streams of gateways over gRPC, `flyball.v1.Keepalive/Watch`: `host:port`. Default: not answered.
     pub grpc: Option<String>,
-    /// What the devices' keys are derived from: lines `KEYID:64 hex`, one at least. Readable by its owner only. Required
-    /// beside `heartbeat` or `grpc`.
+    /// What the devices' keys are derived from: lines `KEYID:64 hex`, one at least, 16 at most; a reload reads them again. Let
+    /// its owner only read it. Required beside `heartbeat` or `grpc`.
     pub master_key_file: Option<String>,
     /// A file of lines `prefix,carrier,region` under that line: which addresses are of which cohort. At most 1023
     /// cohorts. Without it what a device says of itself counts, and for the monitor all are of one cohort,
@@ -207,10 +207,10 @@ pub struct RawFleet {
     /// Devices that are kept, 1 to 16,000,000, some 300 bytes each once they are there. One more than that is not
     /// answered, and counted. Default 1000000.
     pub devices: Option<u32>,
-    /// Threads that answer heartbeats, 1 to 64. One answers some 100,000 heartbeats/s: a million devices at 90 s are
-    /// 11,000. Default 1.
+    /// Threads that answer heartbeats, 1 to 8. A million devices at 90 s are 11,000 heartbeats/s, which one can answer;
+    /// more are for the moment in which all of them come back at once. Default: one a core, at most 8.
     pub workers: Option<usize>,
-    /// Streams of gateways in all, 16 to 1,000,000, some 30 KB each; more are refused and come again. Default 20000.
+    /// Gateways with a stream in all, 16 to 1,000,000, some 25 KB each; more are refused and come again. Default 100000.
     pub sessions_max: Option<usize>,
 }
 

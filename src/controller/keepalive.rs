@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::store::Saver;
 use crate::fleet::cohorts::CohortTable;
+use crate::fleet::heartbeat::handle::Handle;
 use crate::fleet::wiring::{COMMANDS_QUEUE, OBSERVATIONS_QUEUE, Wiring};
 use crate::keepalive::cohort::Transport;
 use crate::keepalive::governor::Governor;
 use crate::keepalive::governor::memory::Memory;
 use crate::keepalive::observation::Observation;
 use crate::keepalive::order::{DeviceCommand, Orders};
+use crate::keepalive::policy::Fleets;
 use crate::keepalive::report::CohortReport;
 use crate::policy::PolicySet;
 use crate::time::Clock;
@@ -34,6 +36,7 @@ const BATCHES_AT_ONCE: usize = 64;
 pub struct KeepaliveLoop {
     clock: Clock,
     governor: Governor,
+    fleets: Arc<Fleets>,
     cohorts: Arc<CohortTable>,
     /// Cohorts that the governor was told.
     told: usize,
@@ -41,6 +44,7 @@ pub struct KeepaliveLoop {
     changed: watch::Sender<u64>,
     reports: CohortReports,
     doors: Vec<(Transport, mpsc::Sender<Vec<DeviceCommand>>)>,
+    heartbeats: Option<Handle>,
     observe: mpsc::Sender<Vec<Observation>>,
     observed: mpsc::Receiver<Vec<Observation>>,
     saver: Option<Saver<Memory>>,
@@ -86,12 +90,14 @@ impl KeepaliveLoop {
         let mut this = Self {
             clock,
             governor,
-            cohorts: Arc::new(CohortTable::new(fleets)),
+            cohorts: Arc::new(CohortTable::new(Arc::clone(&fleets))),
+            fleets,
             told: 0,
             orders: Arc::default(),
             changed: watch::Sender::new(0),
             reports: CohortReports::default(),
             doors: Vec::new(),
+            heartbeats: None,
             observe,
             observed,
             saver,
@@ -111,6 +117,11 @@ impl KeepaliveLoop {
             observations: self.observe.clone(),
             cohorts: Arc::clone(&self.cohorts),
         }
+    }
+
+    /// Whose devices are asked for their labels after other fleets came into force.
+    pub fn set_heartbeats(&mut self, handle: Handle) {
+        self.heartbeats = Some(handle);
     }
 
     /// For who only sees: the way in for observations, and the cohorts that they are of.
@@ -152,9 +163,15 @@ impl KeepaliveLoop {
 
     fn replace_fleets(&mut self, policies: &PolicySet) {
         let fleets = policies.fleets();
+        if *fleets == *self.fleets {
+            return;
+        }
+        self.fleets = Arc::clone(&fleets);
         self.cohorts.set_fleets(Arc::clone(&fleets));
         self.governor.set_fleets(fleets);
         self.decide();
+        // Afterwards: what a device tells now is put where it belongs by the new ones.
+        self.heartbeats.iter().for_each(Handle::ask_for_labels);
     }
 
     fn take(&mut self, batches: &mut Vec<Vec<Observation>>) {
