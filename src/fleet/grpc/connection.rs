@@ -116,7 +116,7 @@ async fn begin(
     let mut inbound = Inbound::new(request.into_body());
     let first = timeout(HELLO_MAX, poll_fn(|cx| inbound.poll_message(cx))).await;
     let first = first.map_err(|_| Refusal::NoHello)??.ok_or(Refusal::Truncated)?;
-    let hello = Hello::read(first, peer, &desk.key_of)?;
+    let hello = Hello::read(first, peer, &desk.keys.load())?;
     let cohort = desk.cohorts.resolve(&hello.labels, Transport::Tcp);
     let entered = desk.registry.enter(&hello, cohort, &desk.orders.load(), desk.now())?;
     desk.note(entered.seen);

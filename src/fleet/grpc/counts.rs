@@ -33,7 +33,7 @@ pub struct GatewayCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusedLabels {
     /// `key_id`, `token`, `stale_boot`, `malformed`, `invalid`, `not_grpc`, `no_hello`, `full`, `replaced`, `silent`,
-    /// `drain` or `broken`.
+    /// `retired`, `drain` or `broken`.
     pub reason: &'static str,
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+use super::GatewaySettings;
 use super::counts::GatewayCounts;
 use super::registry::Registry;
-use super::{GatewaySettings, KeyOf};
 use crate::fleet::cohorts::CohortTable;
+use crate::fleet::keys::MasterKeys;
 use crate::keepalive::observation::Observation;
 use crate::keepalive::order::Orders;
 use crate::time::{Clock, MonoTime};
@@ -19,7 +20,7 @@ const NOTED_MAX: usize = 200_000;
 /// Shared by all connections.
 pub(super) struct Desk {
     pub(super) settings: GatewaySettings,
-    pub(super) key_of: KeyOf,
+    pub(super) keys: ArcSwap<MasterKeys>,
     pub(super) orders: Arc<ArcSwap<Orders>>,
     pub(super) cohorts: Arc<CohortTable>,
     pub(super) registry: Registry,
@@ -33,14 +34,15 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(
         settings: GatewaySettings,
-        key_of: KeyOf,
+        keys: Arc<MasterKeys>,
         orders: Arc<ArcSwap<Orders>>,
         cohorts: Arc<CohortTable>,
         clock: Clock,
     ) -> Self {
         let registry = Registry::new(settings.sessions_max, settings.patience);
         let (counts, drain) = (GatewayCounts::default(), CancellationToken::new());
-        Self { settings, key_of, orders, cohorts, registry, counts, drain, clock, noted: Mutex::default() }
+        let keys = ArcSwap::new(keys);
+        Self { settings, keys, orders, cohorts, registry, counts, drain, clock, noted: Mutex::default() }
     }
 
     pub(super) fn now(&self) -> MonoTime {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::session;
 
-use super::KeyOf;
 use super::refusal::Refusal;
+use crate::fleet::keys::MasterKeys;
 use crate::keepalive::cohort::Labels;
 use crate::proto::flyball_v1::{self as proto, DeviceMessage, device_message};
 
@@ -22,6 +22,7 @@ pub(super) const GENERATION_MAX: u64 = (1 << 48) - 1;
 #[derive(Debug)]
 pub(super) struct Hello {
     pub(super) device: DeviceId,
+    pub(super) key_id: u16,
     pub(super) boot: u32,
     pub(super) labels: Labels,
     /// Of the order that the device has in force.
@@ -39,17 +40,18 @@ pub(super) struct Lost {
 }
 
 impl Hello {
-    pub(super) fn read(message: DeviceMessage, peer: IpAddr, key_of: &KeyOf) -> Result<Self, Refusal> {
+    pub(super) fn read(message: DeviceMessage, peer: IpAddr, keys: &MasterKeys) -> Result<Self, Refusal> {
         let Some(device_message::Kind::Hello(told)) = message.kind else { return Err(Refusal::Order) };
         let id = told.device_id.as_slice().try_into();
         let device = DeviceId(id.map_err(|_| Refusal::DeviceId { bytes: told.device_id.len() })?);
         let key_id = u16::try_from(told.key_id).map_err(|_| Refusal::KeyId)?;
-        let key = key_of(key_id, device).ok_or(Refusal::KeyId)?;
+        let key = keys.device(key_id, device).ok_or(Refusal::KeyId)?;
         if !session::is_token(&key, device, told.boot, &told.token) {
             return Err(Refusal::Token);
         }
         Ok(Self {
             device,
+            key_id,
             boot: told.boot,
             labels: labels(&told)?,
             generation: told.generation.min(GENERATION_MAX),

@@ -13,6 +13,7 @@ mod connection;
 mod counts;
 mod desk;
 mod frame;
+mod handle;
 mod hello;
 mod post;
 mod probes;
@@ -28,8 +29,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::key::MacKey;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +36,8 @@ use tokio_util::task::TaskTracker;
 
 pub use self::counts::{GatewayCounts, RefusedLabels};
 use self::desk::Desk;
+pub use self::handle::GatewayHandle;
+use super::keys::MasterKeys;
 use super::wiring::Wiring;
 use crate::keepalive::observation::Observation;
 use crate::keepalive::order::DeviceCommand;
@@ -52,9 +53,6 @@ const HAND_ON_EVERY: Duration = Duration::from_millis(100);
 
 /// Rounds of handing on between two looks for absent devices.
 const SWEEP_ROUNDS: u32 = 10;
-
-/// The key of a device under a key id; `None` where there is no such key id.
-pub type KeyOf = Arc<dyn Fn(u16, DeviceId) -> Option<MacKey> + Send + Sync>;
 
 /// How the door is set up.
 #[derive(Debug, Clone)]
@@ -115,7 +113,12 @@ impl GatewayServer {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub fn bind(settings: GatewaySettings, wiring: Wiring, keys: KeyOf, clock: Clock) -> Result<Self, BindError> {
+    pub fn bind(
+        settings: GatewaySettings,
+        wiring: Wiring,
+        keys: Arc<MasterKeys>,
+        clock: Clock,
+    ) -> Result<Self, BindError> {
         const KEY: &str = "fleet.grpc";
         let wanted = settings.listen;
         let socket = listen::listen(KEY, wanted)?;
@@ -130,9 +133,9 @@ impl GatewayServer {
         self.address
     }
 
-    /// What it counts.
-    pub fn counts(&self) -> GatewayCounts {
-        self.desk.counts.clone()
+    /// A handle on it: keys, labels, counts.
+    pub fn handle(&self) -> GatewayHandle {
+        GatewayHandle(Arc::clone(&self.desk))
     }
 
     /// Serves until `shutdown`; then stops accepting, ends all streams, waits for them for [`DRAIN_MAX`], cuts the rest and

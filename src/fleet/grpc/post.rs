@@ -5,6 +5,7 @@
 //! place of what waits.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use futures_util::task::AtomicWaker;
 use super::hello::{GENERATION_MAX, Hello};
 use super::probes::Probes;
 use super::refusal::Refusal;
-use crate::keepalive::cohort::CohortIndex;
+use crate::keepalive::cohort::{CohortIndex, Labels};
 use crate::keepalive::observation::{BindingClass, ObservationKind, Probe, Silence};
 use crate::proto::flyball_v1::server_message::Kind;
 use crate::proto::flyball_v1::{self as proto};
@@ -31,7 +32,9 @@ const RETRY_UNIT_MS: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) device: DeviceId,
-    pub(super) cohort: CohortIndex,
+    pub(super) key_id: u16,
+    pub(super) labels: Labels,
+    cohort: AtomicU32,
     pub(super) boot: u32,
     pub(super) peer: IpAddr,
     pub(super) can_probe: bool,
@@ -93,13 +96,24 @@ impl Post {
         };
         Self {
             device: hello.device,
-            cohort,
+            key_id: hello.key_id,
+            labels: hello.labels.clone(),
+            cohort: AtomicU32::new(cohort.0),
             boot: hello.boot,
             peer: hello.peer,
             can_probe: hello.can_probe,
             waker: AtomicWaker::new(),
             state: Mutex::new(state),
         }
+    }
+
+    /// Where the device is now.
+    pub(super) fn cohort(&self) -> CohortIndex {
+        CohortIndex(self.cohort.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn move_to(&self, cohort: CohortIndex) {
+        self.cohort.store(cohort.0, Ordering::Relaxed);
     }
 
     /// Whether `pace` is news; `Some(true)` where it is a shorter one.

@@ -46,6 +46,8 @@ pub(super) enum Refusal {
     Replaced,
     #[error("no beat for longer than the order allows")]
     Silent,
+    #[error("the device's master key was taken out of use")]
+    Retired,
     #[error("the server is shutting down: reconnect")]
     Drain,
     #[error("the stream broke off: {0}")]
@@ -66,6 +68,7 @@ impl Refusal {
             Self::Full => "full",
             Self::Replaced => "replaced",
             Self::Silent => "silent",
+            Self::Retired => "retired",
             Self::Drain => "drain",
             Self::Broken(_) => "broken",
         }
@@ -85,7 +88,7 @@ impl From<&Refusal> for Status {
             Refusal::Method | Refusal::Compressed => Self::unimplemented(text),
             Refusal::TooLarge | Refusal::Full => Self::resource_exhausted(text),
             Refusal::NoHello | Refusal::Silent => Self::deadline_exceeded(text),
-            Refusal::KeyId | Refusal::Token | Refusal::StaleBoot => Self::unauthenticated(text),
+            Refusal::KeyId | Refusal::Token | Refusal::StaleBoot | Refusal::Retired => Self::unauthenticated(text),
             Refusal::Replaced => Self::aborted(text),
             Refusal::Drain => Self::unavailable(text),
             Refusal::Broken(_) => Self::cancelled(text),

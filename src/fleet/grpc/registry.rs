@@ -10,7 +10,8 @@ use flyball_sdk::device::jitter::Pace;
 use super::hello::Hello;
 use super::post::Post;
 use super::refusal::Refusal;
-use crate::keepalive::cohort::CohortIndex;
+use crate::fleet::cohorts::CohortTable;
+use crate::keepalive::cohort::{CohortIndex, Transport};
 use crate::keepalive::observation::{BindingClass, Observation, ObservationKind, Silence};
 use crate::keepalive::order::{DeviceCommand, DeviceOrder, Orders};
 use crate::time::MonoTime;
@@ -45,7 +46,7 @@ struct Known {
 
 impl Known {
     fn pace(&self, orders: &Orders) -> Option<Pace> {
-        self.own.or_else(|| orders.cohort(self.post.cohort).map(|order| order.pace))
+        self.own.or_else(|| orders.cohort(self.post.cohort()).map(|order| order.pace))
     }
 }
 
@@ -81,8 +82,8 @@ impl Registry {
             return Err(Refusal::Full);
         }
         let is_as_before =
-            before.is_some_and(|known| known.post.cohort == cohort && known.post.can_probe == hello.can_probe);
-        let own = before.filter(|known| known.post.cohort == cohort).and_then(|known| known.own);
+            before.is_some_and(|known| known.post.cohort() == cohort && known.post.can_probe == hello.can_probe);
+        let own = before.filter(|known| known.post.cohort() == cohort).and_then(|known| known.own);
         let lost = before.filter(|known| known.is_open).and_then(|known| lost(hello, &known.post, now));
         let pace = own.or_else(|| orders.cohort(cohort).map(|order| order.pace));
         let post = Arc::new(Post::new(hello, cohort, pace, now));
@@ -115,13 +116,35 @@ impl Registry {
                 known.post.end(Refusal::Silent);
                 absent.push(Observation {
                     at: now,
-                    cohort: known.post.cohort,
+                    cohort: known.post.cohort(),
                     kind: ObservationKind::Absent { device: known.post.device },
                 });
             }
             is_here
         });
         absent
+    }
+
+    /// Puts every device into its cohort anew. One that moves is present there, and has no pace of its own any more.
+    pub(super) fn resettle(&self, cohorts: &CohortTable, now: MonoTime) -> Vec<Observation> {
+        let mut moved = Vec::new();
+        for known in self.table().devices.values_mut() {
+            let cohort = cohorts.resolve(&known.post.labels, Transport::Tcp);
+            if cohort != known.post.cohort() {
+                known.post.move_to(cohort);
+                known.own = None;
+                let kind = ObservationKind::Present { device: known.post.device, can_probe: known.post.can_probe };
+                moved.push(Observation { at: now, cohort, kind });
+            }
+        }
+        moved
+    }
+
+    /// Ends the sessions under these key ids.
+    pub(super) fn retire(&self, key_ids: &[u16]) {
+        for known in self.table().devices.values().filter(|known| key_ids.contains(&known.post.key_id)) {
+            known.post.end(Refusal::Retired);
+        }
     }
 
     /// Takes over a command; a pace is pushed by the next look at [`Registry::news`].

@@ -70,13 +70,13 @@ impl Session {
     /// Tells what a silence showed, if it was long enough to teach something.
     fn tell_from(&self, silence: std::time::Duration, kind: ObservationKind) {
         let orders = self.desk.orders.load();
-        if orders.cohort(self.post.cohort).is_some_and(|order| silence >= order.tell_silences_from) {
+        if orders.cohort(self.post.cohort()).is_some_and(|order| silence >= order.tell_silences_from) {
             self.tell(kind);
         }
     }
 
     fn tell(&self, kind: ObservationKind) {
-        self.desk.note([Observation { at: self.desk.now(), cohort: self.post.cohort, kind }]);
+        self.desk.note([Observation { at: self.desk.now(), cohort: self.post.cohort(), kind }]);
     }
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
