@@ -7,4 +7,8 @@ pub mod jitter;
 pub mod key;
 pub mod machine;
 pub mod probe;
+#[cfg(all(feature = "udp", unix))]
+pub mod state_file;
+#[cfg(all(feature = "udp", unix))]
+pub mod udp;
 pub mod wire;
