@@ -97,7 +97,7 @@ impl Cohort {
             self.look_for_change(device, &seen);
         }
         let cell = if is_survival { Cell::at_most(seen.silence) } else { at_least(seen.silence) };
-        let is_news = !is_survival || device.shown.survived().is_none_or(|survived| survived < cell);
+        let is_news = seen.is_own || !is_survival || device.shown.survived().is_none_or(|survived| survived < cell);
         if is_news {
             self.of(seen.class).observe(device.id, cell, seen.outcome);
             self.is_dirty = true;

@@ -23,6 +23,8 @@ mod pacing;
 mod review;
 mod rounds;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
