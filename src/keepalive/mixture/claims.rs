@@ -7,16 +7,20 @@
 //! would show only the survivors, cannot speak for it. Moving the bound outward never weakens a claim, so the best of all
 //! bounds is as sure as each.
 
+use super::distribution::Rung;
 use super::evidence::{Bracket, NEVER, WHEEL_CELLS};
 
 /// "The lowest lifetime that at least this part of the cohort has."
 pub(super) const SHARE: f64 = 0.2;
 /// Shares forgetting below the bound that are bet on, and the money on each: most cohorts have none, some a small box.
 const LOWER_BETS: [(f64, f64); 4] = [(0.001, 0.6), (0.03, 0.15), (0.07, 0.15), (0.12, 0.1)];
-/// The same for the share of a box, among the devices that outlive its lower end.
-const UPPER_BETS: [(f64, f64); 4] = [(0.995, 0.55), (0.85, 0.15), (0.6, 0.2), (0.4, 0.1)];
+/// An upper bound is looked at after each device: how many times likelier that makes a false claim than one look would.
+/// 3.9 exactly for a share of 20 %, up to 128 devices.
+const LOOKS: f64 = 5.0;
 /// A share of devices below the upper bound, at whatever lifetimes, that must hold a box of [`SHARE`].
 const CROWD: f64 = 0.45;
+/// Standard deviations by which the share below a box may be larger than guessed.
+const DEVIATIONS: f64 = 1.5;
 /// Devices below an upper bound are one box, or one wheel's edge, where they lie this close, in cells.
 const BOX_CELLS: u16 = WHEEL_CELLS;
 
@@ -77,17 +81,31 @@ pub(super) fn lower_bound(brackets: &[Bracket], log_odds: f64) -> u16 {
 
 /// How sure it is that more than a share `null` of the devices that outlive `floor` forget by `cell`.
 fn upper(brackets: &[Bracket], floor: u16, cell: u16, null: f64) -> f64 {
-    let mut wealth = Wealth::new(&UPPER_BETS, null, |share| share > null);
-    let mut above = 0;
+    let (mut below, mut all, mut false_probability) = (0, 0, 0.0_f64);
     for bracket in brackets.iter().filter(|bracket| is_at_risk(bracket, floor)) {
+        all += 1;
         if bracket.expired <= cell {
-            wealth.below(f64::from(bracket.false_probability));
-        } else {
-            above += 1;
+            below += 1;
+            false_probability = false_probability.max(f64::from(bracket.false_probability));
         }
     }
-    wealth.above(above);
-    wealth.log()
+    -tail_log(below, all, null + (1.0 - null) * false_probability) - LOOKS.ln()
+}
+
+/// The logarithm of the probability that at least `hits` of `all` are hit, each with `probability`.
+fn tail_log(hits: u32, all: u32, probability: f64) -> f64 {
+    if f64::from(hits) <= f64::from(all) * probability {
+        return 0.0;
+    }
+    let odds = probability / (1.0 - probability);
+    let mut term = 1.0;
+    let mut sum = 0.0;
+    for hit in hits..=all {
+        sum += term;
+        term *= f64::from(all - hit) / f64::from(hit + 1) * odds;
+    }
+    let first: f64 = (0..hits).map(|hit| (f64::from(all - hit) / f64::from(hits - hit)).ln()).sum();
+    first + f64::from(hits) * probability.ln() + f64::from(all - hits) * (1.0 - probability).ln() + sum.ln()
 }
 
 /// Outlived `floor`, and was tested above it.
@@ -97,37 +115,30 @@ pub(super) const fn is_at_risk(bracket: &Bracket, floor: u16) -> bool {
 
 /// The shortest cell of which it is as sure as `log_odds` that a box of at least [`SHARE`] of the cohort forgets by it, or
 /// devices enough that there must be one; [`NEVER`] = none. The best over the floors that the box may start at.
-pub(super) fn upper_bound(brackets: &[Bracket], log_odds: f64) -> u16 {
+pub(super) fn upper_bound(brackets: &[Bracket], rungs: &[Rung], log_odds: f64) -> u16 {
     let mut cells: Vec<u16> = brackets.iter().filter(|b| b.has_expired()).map(|bracket| bracket.expired).collect();
     cells.sort_unstable();
     cells.dedup();
-    let claimed = cells.partition_point(|cell| upper_claim(brackets, *cell) < log_odds);
+    let claimed = cells.partition_point(|cell| upper_claim(brackets, rungs, *cell) < log_odds);
     cells.get(claimed).copied().unwrap_or(NEVER)
 }
 
-fn upper_claim(brackets: &[Bracket], cell: u16) -> f64 {
+fn upper_claim(brackets: &[Bracket], rungs: &[Rung], cell: u16) -> f64 {
     let floors = brackets.iter().filter(|bracket| bracket.expired <= cell).map(|bracket| bracket.survived);
     let mut floors: Vec<u16> = floors.collect();
     floors.sort_unstable();
     floors.dedup();
     let claim = |floor: u16| {
         let share = if cell - floor <= BOX_CELLS { SHARE } else { CROWD };
-        let null = share / (1.0 - share_below(brackets, floor)).max(share);
+        let null = share / (1.0 - share_below(rungs, floor, brackets.len())).max(share);
         if null >= 0.9 { f64::NEG_INFINITY } else { upper(brackets, floor, cell, null) }
     };
     floors.into_iter().map(claim).fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// The part of the cohort that forgets before this cell, at most as far as it was seen.
-fn share_below(brackets: &[Bracket], cell: u16) -> f64 {
-    let above = brackets.iter().filter(|bracket| bracket.survived >= cell).count();
-    let below = brackets.iter().filter(|bracket| bracket.survived < cell && bracket.has_expired()).count();
-    below as f64 / (above + below).max(1) as f64
-}
-
-/// Whether the box whose lower end is `lower` forgets in a range: a device that did not outlive what another did.
-pub(super) fn has_edge(brackets: &[Bracket], lower: u16) -> bool {
-    let first = brackets.iter().map(|bracket| bracket.expired).filter(|cell| *cell > lower).min().unwrap_or(NEVER);
-    let near = first..=first.saturating_add(WHEEL_CELLS);
-    first - lower <= 2 * WHEEL_CELLS && brackets.iter().any(|bracket| near.contains(&bracket.survived))
+/// The part of the cohort that forgets before this cell, at most as far as it is known.
+fn share_below(rungs: &[Rung], cell: u16, devices: usize) -> f64 {
+    let below: f64 = rungs.iter().filter(|rung| rung.expired <= cell).map(|rung| rung.share).sum();
+    let below = below.clamp(0.0, 1.0);
+    below + DEVIATIONS * (below * (1.0 - below) / devices.max(1) as f64).sqrt()
 }

@@ -4,7 +4,7 @@
 use flyball_sdk::device::probe::Cell;
 
 use super::claims;
-use super::distribution::{self, Rung};
+use super::distribution::Rung;
 use super::evidence::{Bracket, NEVER, WHEEL_CELLS};
 use super::{Bounds, NextTest, SearchWeights, Who};
 
@@ -17,6 +17,13 @@ const MARGIN_CELLS: (u16, u16) = (2, 1);
 const BELOW_FIRST: usize = 3;
 /// A box below the one in question is found out about if it may have this share.
 const SMALL_SHARE: f64 = 0.05;
+/// Devices that speak of the box in question: after so many, what is still open is a share so near a fifth that as many
+/// again would not tell.
+const ENOUGH: usize = 120;
+/// Devices tested above the box in question before a longer lifetime is shown as a bound, where none is yet.
+const STUCK: usize = 60;
+/// A box of this share can be shown by itself.
+const HEAVY_SHARE: f64 = 0.35;
 /// Shares from this on, close below, are the edge of the same box.
 const EDGE_SHARE: f64 = 0.02;
 /// How far below an expiry, in cells (7 %), a device is tested first, where others outlived as much: it may be its
@@ -32,16 +39,16 @@ pub(super) enum Step {
     Below(u16),
     /// Show that a fifth forgets by the second of those that outlive the first.
     Above(u16, u16),
+    /// Show that those which outlive the first forget by `cell`, once it is seen that they outlive `floor`.
+    Rest { outlived: u16, floor: u16, cell: u16 },
     /// Nothing.
     Done,
 }
 
 /// The step that the evidence asks for.
-pub(super) fn step(brackets: &[Bracket], bounds: Bounds) -> Step {
-    let rungs = distribution::rungs(brackets);
-    let at = lowest_fifth(&rungs);
+pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step {
+    let at = lowest_fifth(rungs);
     let rung = rungs[at];
-    let is_wide = |rung: &&Rung| rung.expired - rung.survived > NARROW_CELLS;
     let small = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
     if let Some(wide) = std::iter::once(&rung).chain(small.clone()).find(is_wide) {
         return Step::Search(*wide);
@@ -52,12 +59,36 @@ pub(super) fn step(brackets: &[Bracket], bounds: Bounds) -> Step {
     if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
         return Step::Below(guard);
     }
+    if brackets.iter().filter(|one| one.survived >= below || one.has_expired()).count() >= ENOUGH {
+        return Step::Done;
+    }
+    let is_stuck = bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
+    if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
+        return step;
+    }
     let outlived = brackets.iter().filter(|bracket| bracket.survived >= below).count();
     match (bounds.lower >= below, bounds.upper <= above) {
         (true, true) => Step::Done,
         (is_below_shown, false) if is_below_shown || outlived > BELOW_FIRST => Step::Above(below, above),
         _ => Step::Below(below),
     }
+}
+
+/// How to show a longer lifetime as a bound, by the devices that outlive the box in question: the box that most of them are
+/// of, or where no box stands out, the last one, by which so many have forgotten that one must hold a fifth.
+fn rest(rungs: &[Rung], outlived: u16) -> Option<Step> {
+    let heaviest = rungs.iter().max_by(|a, b| a.share.total_cmp(&b.share))?;
+    let last = rungs.iter().rev().find(|rung| rung.share >= EDGE_SHARE)?;
+    let rung = if heaviest.share >= HEAVY_SHARE { heaviest } else { last };
+    if is_wide(&rung) {
+        return Some(Step::Search(*rung));
+    }
+    let floor = if heaviest.share >= HEAVY_SHARE { rung.survived.saturating_sub(MARGIN_CELLS.0) } else { outlived };
+    Some(Step::Rest { outlived, floor: floor.max(outlived), cell: rung.expired.saturating_add(MARGIN_CELLS.1) })
+}
+
+fn is_wide(rung: &&Rung) -> bool {
+    rung.expired - rung.survived > NARROW_CELLS
 }
 
 /// Where the box of the last rung begins: where its devices differ, with their rungs below.
@@ -82,6 +113,7 @@ pub(super) fn tests(step: Step, brackets: &[Bracket], weights: &SearchWeights, c
         Step::Search(rung) => search(rung, brackets, weights, count),
         Step::Below(cell) => below(cell, brackets, count),
         Step::Above(floor, cell) => above(floor, cell, brackets, count),
+        Step::Rest { outlived, floor, cell } => rest_tests(outlived, floor, cell, brackets).take(count).collect(),
         Step::Done => Vec::new(),
     }
 }
@@ -118,15 +150,34 @@ fn below(cell: u16, brackets: &[Bracket], count: usize) -> Vec<NextTest> {
     all.map(|who| NextTest { who, cell: Cell::new(cell) }).collect()
 }
 
-/// Devices that outlived the floor and were not tested above; then fresh ones at the floor.
+/// First what is not known at the floor; then devices that outlived it and were not tested above; then fresh ones, above
+/// at once: those that outlive that, outlive the floor.
 fn above(floor: u16, cell: u16, brackets: &[Bracket], count: usize) -> Vec<NextTest> {
-    let open = |bracket: &&Bracket| bracket.survived >= floor && bracket.survived < cell && bracket.expired == NEVER;
-    let known = brackets.iter().filter(open).map(|bracket| NextTest { who: Who::Known(bracket.device), cell: Cell::new(cell) });
-    let fresh = std::iter::repeat(NextTest { who: Who::Fresh, cell: Cell::new(floor) });
+    let test = |cell: u16| move |one: &Bracket| NextTest { who: Who::Known(one.device), cell: Cell::new(cell) };
+    let open = |one: &&Bracket| one.survived >= floor && one.survived < cell && one.expired == NEVER;
+    let known = unknown(brackets, floor).filter(|one| one.expired <= cell).map(test(floor));
+    let known = known.chain(brackets.iter().filter(open).map(test(cell)));
+    let fresh = std::iter::repeat(NextTest { who: Who::Fresh, cell: Cell::new(cell) });
     known.chain(fresh).take(count).collect()
+}
+
+fn rest_tests(outlived: u16, floor: u16, cell: u16, brackets: &[Bracket]) -> impl Iterator<Item = NextTest> {
+    let open = move |one: &&Bracket| one.survived >= outlived && one.survived < cell && one.expired > cell;
+    let known = |is_next: bool| brackets.iter().filter(open).filter(move |one| (one.survived >= floor) == is_next);
+    let test = |cell: u16| move |one: &Bracket| NextTest { who: Who::Known(one.device), cell: Cell::new(cell) };
+    let fresh = NextTest { who: Who::Fresh, cell: Cell::new(outlived) };
+    known(true).map(test(cell)).chain(known(false).map(test(floor))).chain(std::iter::repeat(fresh))
 }
 
 /// Devices that forget before something longer, maybe before this.
 fn unknown(brackets: &[Bracket], cell: u16) -> impl Iterator<Item = &Bracket> {
     brackets.iter().filter(move |one| one.survived < cell && cell < one.expired && one.has_expired())
+}
+
+/// Whether the box that begins at `lower` forgets in a range: its devices are on more than one rung.
+pub(super) fn has_edge(rungs: &[Rung], lower: u16) -> bool {
+    let is_near = |rung: &&Rung| {
+        rung.expired > lower && rung.expired - lower <= 2 * WHEEL_CELLS && rung.share >= EDGE_SHARE
+    };
+    rungs.iter().filter(is_near).count() > 1
 }

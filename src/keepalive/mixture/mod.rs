@@ -11,6 +11,7 @@ mod design;
 mod distribution;
 mod evidence;
 
+use distribution::Rung;
 use evidence::{Evidence, NEVER};
 pub use evidence::{Bracket, DEVICES_MAX};
 
@@ -147,9 +148,9 @@ impl Mixture {
 
     /// What is known, at this confidence.
     pub fn estimate(&self, confidence: f64) -> Estimate {
-        let Bounds { lower, upper } = self.bounds(confidence);
-        let margin = if claims::has_edge(self.brackets(), lower) { EDGE_CELLS } else { 0 };
         let rungs = distribution::rungs(self.brackets());
+        let Bounds { lower, upper } = self.bounds(&rungs, confidence);
+        let margin = if design::has_edge(&rungs, lower) { EDGE_CELLS } else { 0 };
         let boxes = rungs.iter().filter(|rung| rung.share > 0.005).map(|rung| BoxEstimate {
             lower: Cell::new(rung.survived),
             upper: Cell::new(rung.expired),
@@ -166,7 +167,8 @@ impl Mixture {
 
     /// The tests worth making next, at most `count`, to learn the cohort at this confidence; none once it is known.
     pub fn next_tests(&self, confidence: f64, count: usize) -> Vec<NextTest> {
-        let step = design::step(self.brackets(), self.bounds(confidence));
+        let rungs = distribution::rungs(self.brackets());
+        let step = design::step(self.brackets(), &rungs, self.bounds(&rungs, confidence));
         design::tests(step, self.brackets(), &self.weights, count)
     }
 
@@ -176,15 +178,15 @@ impl Mixture {
         0
     }
 
-    fn bounds(&self, confidence: f64) -> Bounds {
+    fn bounds(&self, rungs: &[Rung], confidence: f64) -> Bounds {
         let log_odds = -(TAIL * (1.0 - confidence).max(1e-12)).ln();
         let brackets = self.brackets();
         let lower = claims::lower_bound(brackets, log_odds);
-        let upper = claims::upper_bound(brackets, log_odds);
+        let upper = claims::upper_bound(brackets, rungs, log_odds);
         Bounds { lower, upper: upper.max(lower + 1) }
     }
 
-    fn quantile(&self, rungs: &[distribution::Rung], part: f64) -> Cell {
+    fn quantile(&self, rungs: &[Rung], part: f64) -> Cell {
         let mut sum = 0.0;
         for rung in rungs {
             if sum + rung.share >= part {
