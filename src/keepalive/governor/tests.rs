@@ -159,8 +159,7 @@ impl World {
             let device = &self.devices[index];
             let (id, lifetime) = (device.id, if class == BindingClass::Stream { device.lifetime } else { 30.2 });
             let is_false = self.chance() < self.loss;
-            let outcome =
-                if silence < lifetime && !is_false { ProbeOutcome::Survived } else { ProbeOutcome::Expired };
+            let outcome = if silence < lifetime && !is_false { ProbeOutcome::Survived } else { ProbeOutcome::Expired };
             let probe = Probe {
                 device: id,
                 class,
@@ -196,7 +195,7 @@ impl World {
             report.devices_own,
             self.governor.cohorts[0].offers.iter().map(|c| c.silence().as_secs_f64()).collect::<Vec<_>>(),
             self.governor.cohorts[0].counts,
-            self.governor.cohorts[0].paced().is_learnt(),
+            self.governor.cohorts[0].paced().lowest().is_learnt(),
             (report.lifetimes[0].lower_bound, report.lifetimes[0].upper_bound),
             f64::from(beats) / n,
             f64::from(tests) / n,
@@ -213,7 +212,9 @@ fn explore() {
     for (name, lifetimes) in [
         ("one box 117", vec![117.0; 100]),
         ("one box 30", vec![30.0; 100]),
-        ("62 and 117", [vec![62.0; 40], vec![117.0; 60]].concat()),
+        ("62 and 117", (0..100).map(|i| if i % 5 < 2 { 62.0 } else { 117.0 }).collect()),
+        ("62 then 117", [vec![62.0; 40], vec![117.0; 60]].concat()),
+        ("three", (0..150).map(|i| [30.0, 95.0, 300.0][i % 3]).collect()),
         ("1 % rare", [vec![31.0; 4], vec![117.0; 396]].concat()),
         ("300", vec![300.0; 50]),
         ("small", vec![95.0; 3]),
