@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod id;
 pub mod jitter;
 pub mod key;
+pub mod labels;
 pub mod machine;
 pub mod probe;
 #[cfg(all(feature = "udp", unix))]
