@@ -7,7 +7,12 @@ pub mod grpc;
 pub mod id;
 pub mod jitter;
 pub mod key;
+pub mod labels;
 pub mod machine;
 pub mod probe;
 pub mod session;
+#[cfg(all(feature = "udp", unix))]
+pub mod state_file;
+#[cfg(all(feature = "udp", unix))]
+pub mod udp;
 pub mod wire;

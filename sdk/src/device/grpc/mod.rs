@@ -67,6 +67,8 @@ pub enum Event {
         silence: Duration,
         /// There and back.
         took: Duration,
+        /// From now to the next beat.
+        next: Duration,
     },
     /// The session is over, or could not begin.
     Ended {

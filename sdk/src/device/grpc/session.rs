@@ -70,7 +70,7 @@ impl Session {
     pub(super) async fn run(mut self, state: &mut State, on_event: &mut impl FnMut(Event)) -> SessionError {
         state.lost = None;
         let error = loop {
-            let due = self.said + state.pace.wait(state.settings.device, self.sequence);
+            let due = self.due(state);
             let patience = state.pace.retry_wait(1) * ANSWER_RETRIES;
             let wake = self.beat.map_or(due, |beat| beat.at + patience);
             let heard = tokio::select! {
@@ -93,6 +93,10 @@ impl Session {
         error
     }
 
+    fn due(&self, state: &State) -> Instant {
+        self.said + state.pace.wait(state.settings.device, self.sequence)
+    }
+
     fn beat_now(&mut self) {
         let now = Instant::now();
         self.sequence = self.sequence.wrapping_add(1);
@@ -112,7 +116,8 @@ impl Session {
             Some(server_message::Kind::BeatAnswer(answer)) if answer.sequence == self.sequence => {
                 if let Some(beat) = self.beat.take() {
                     let (sequence, silence, took) = (self.sequence, beat.silence, beat.at.elapsed());
-                    on_event(Event::Answered { sequence, silence, took });
+                    let next = self.due(state).saturating_duration_since(self.last);
+                    on_event(Event::Answered { sequence, silence, took, next });
                 }
             }
             _ => {}
