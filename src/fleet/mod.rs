@@ -5,5 +5,6 @@ pub mod grpc;
 pub mod heartbeat;
 pub mod keys;
 pub mod prefixes;
+pub mod registry;
 mod sys;
 pub mod wiring;
