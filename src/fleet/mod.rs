@@ -4,5 +4,6 @@ pub mod cohorts;
 pub mod heartbeat;
 pub mod keys;
 pub mod prefixes;
+pub mod registry;
 mod sys;
 pub mod wiring;
