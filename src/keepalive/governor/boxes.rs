@@ -56,8 +56,9 @@ impl Boxes {
     /// Takes in what was observed since the last time, and looks for another box above those that are known.
     pub fn refresh(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.learning.refresh());
-        let Some(top) = self.layers.last().filter(|top| top.learning.is_learnt()) else { return };
-        let beyond = top.learning.bounds().1.plus(1);
+        let Some(top) = self.layers.last() else { return };
+        let Some((_, upper)) = top.learning.offer() else { return };
+        let beyond = upper.plus(1);
         let lives_beyond = |bracket: &&Bracket| {
             bracket.survived >= beyond.number() && bracket.expired >= beyond.number() + APART_CELLS
         };
@@ -79,7 +80,8 @@ impl Boxes {
 
     /// The layer that is still to be learnt, and from which silence on devices are of it.
     pub fn open(&mut self) -> Option<(&mut Learning, Cell)> {
-        let layer = self.layers.iter_mut().find(|layer| !layer.learning.is_learnt())?;
+        let at = self.open_at()?;
+        let layer = &mut self.layers[at];
         Some((&mut layer.learning, layer.beyond))
     }
 
@@ -98,15 +100,21 @@ impl Boxes {
         let is_apart = |layer: &Layer, offer: Cell| {
             layer.beyond.number() == 0 || offer.number() >= layer.beyond.number() + APART_CELLS
         };
-        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, *one)));
-        let mut offers: Vec<Cell> = offers.collect();
+        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, one.0)));
+        let mut offers: Vec<Cell> = offers.map(|(lower, _)| lower).collect();
         offers.sort_unstable();
         offers
     }
 
     /// Whether tests of these silences, which began `waited` ago, are to be waited for.
     pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
-        let open = self.layers.iter().find(|layer| !layer.learning.is_learnt());
-        open.is_some_and(|layer| layer.learning.is_worth_waiting(running, waited))
+        self.open_at().is_some_and(|at| self.layers[at].learning.is_worth_waiting(running, waited))
+    }
+
+    /// Searches come first: what is found is offered, and then confirmed by those who try it.
+    fn open_at(&self) -> Option<usize> {
+        let is_searching = |layer: &Layer| layer.learning.is_searching();
+        let is_open = |layer: &Layer| !layer.learning.is_learnt();
+        self.layers.iter().position(is_searching).or_else(|| self.layers.iter().position(is_open))
     }
 }

@@ -141,17 +141,18 @@ impl Learning {
         }
     }
 
-    /// The lifetime that devices may try; none while it is searched for.
-    pub fn offer(&self) -> Option<Cell> {
+    /// The lifetime that devices may try, and the most that it may be; nothing while it is searched for.
+    pub fn offer(&self) -> Option<(Cell, Cell)> {
         if self.belief.is_some() {
             return None;
         }
         let is_known = |one: &&BoxEstimate| {
             one.share >= SHARE_MIN && one.upper.number().saturating_sub(one.lower.number()) <= NARROW_CELLS
         };
-        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| one.lower);
-        let offer = self.found.map(|(lower, _)| lower).or_else(of_mixture);
-        offer.or((self.is_learnt && self.estimate.lower.number() > 0).then_some(self.estimate.lower))
+        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| (one.lower, one.upper));
+        let is_last_word = self.is_learnt && self.estimate.lower.number() > 0;
+        let of_bounds = || is_last_word.then_some((self.estimate.lower, self.estimate.upper));
+        self.found.or_else(of_mixture).or_else(of_bounds)
     }
 
     /// Each device's own evidence, as far as it is kept.

@@ -74,18 +74,23 @@ fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
     classes.into_iter().find(|class| cohort.of(*class).open().is_some())
 }
 
-/// Whether no test of the round is running any more that is worth waiting for.
-fn is_over(cohort: &mut Cohort, desk: &Desk<'_>) -> bool {
-    let devices = &*desk.devices;
-    let round = &mut cohort.round;
-    round.running.retain(|(slot, bits)| devices.get(*slot).testing == *bits && devices.get(*slot).flows_open > 0);
-    let open: Vec<Cell> = round.running.iter().flat_map(|(slot, bits)| open_cells(devices.get(*slot), *bits)).collect();
-    let waited = Duration::from_secs(desk.second.saturating_sub(round.began).into());
-    let is_worth = round.class.is_some_and(|class| cohort.boxes[place(class)].is_worth_waiting(&open, waited));
-    if open.is_empty() || !is_worth {
-        cohort.round.running.clear();
+/// Whether no test of the round is running any more that is worth waiting for. The devices of those that are not are
+/// free: a new order takes the place of one that runs.
+fn is_over(cohort: &mut Cohort, desk: &mut Desk<'_>) -> bool {
+    let devices = &mut *desk.devices;
+    let mut running = std::mem::take(&mut cohort.round.running);
+    running.retain(|(slot, bits)| devices.get(*slot).testing == *bits && devices.get(*slot).flows_open > 0);
+    let open: Vec<Cell> = running.iter().flat_map(|(slot, bits)| open_cells(devices.get(*slot), *bits)).collect();
+    let waited = Duration::from_secs(desk.second.saturating_sub(cohort.round.began).into());
+    let class = cohort.round.class.filter(|_| !open.is_empty());
+    if class.is_some_and(|class| cohort.boxes[place(class)].is_worth_waiting(&open, waited)) {
+        cohort.round.running = running;
+        return false;
     }
-    cohort.round.running.is_empty()
+    for (slot, _) in running {
+        cohort.end_test(devices.get_mut(slot));
+    }
+    true
 }
 
 /// The silences of an order that have not ended: the shortest end first.
