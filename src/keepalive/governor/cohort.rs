@@ -21,6 +21,8 @@ use crate::keepalive::policy::{Fleet, IntervalBounds, SecondAck};
 use crate::keepalive::ports::Ports;
 use crate::keepalive::report::Evidence;
 
+/// A floor under this part of the field's is that of a lab or a demonstration, where all timeouts are shorter alike.
+const LAB_SCALE: f64 = 1.0 / 3.0;
 /// Lifetimes looked for, as multiples of the floor: 10 s to 2 h for 15 s.
 const RANGE_PER_FLOOR: (f64, f64) = (2.0 / 3.0, 480.0);
 /// Survivals of distinct devices that exclude a box of 1 % at 99.9 %: ln 0.001 / ln 0.99. A cohort of which so many are
@@ -220,7 +222,8 @@ pub fn prior(bounds: &IntervalBounds) -> Prior {
     let floor = interval::floor(bounds);
     let (shortest, longest) = (floor.mul_f64(RANGE_PER_FLOOR.0), floor.mul_f64(RANGE_PER_FLOOR.1));
     let (first, last) = learning::range(shortest, longest.min(ceiling_lifetime(bounds).mul_f64(1.1)));
-    Prior::vendors(first, last)
+    let scale = interval::scale(bounds);
+    Prior::vendors_scaled(first, last, if scale < LAB_SCALE { scale } else { 1.0 })
 }
 
 /// The shortest lifetime that allows the ceiling.
