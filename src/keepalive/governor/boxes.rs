@@ -13,14 +13,12 @@ use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
 use super::learning::Learning;
-use crate::keepalive::device::Shown;
+use crate::keepalive::device::{APART_CELLS, Offer, Shown};
 use crate::keepalive::lifetime::prior::Prior;
 use crate::keepalive::mixture::{Bracket, Outcome};
 
 /// Boxes told apart at most.
 const LAYERS_MAX: usize = 4;
-/// Boxes whose lifetimes are nearer than this many cells, 13 %, are taken for one: timer wheels forget late now and then.
-const APART_CELLS: u16 = 25;
 
 /// What is known of one class of bindings.
 #[derive(Debug)]
@@ -57,8 +55,8 @@ impl Boxes {
     pub fn refresh(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.learning.refresh());
         let Some(top) = self.layers.last() else { return };
-        let Some((_, upper)) = top.learning.offer() else { return };
-        let beyond = upper.plus(1);
+        let Some(offer) = top.learning.offer() else { return };
+        let beyond = offer.upper.plus(1);
         let lives_beyond = |bracket: &&Bracket| {
             bracket.survived >= beyond.number() && bracket.expired >= beyond.number() + APART_CELLS
         };
@@ -96,12 +94,12 @@ impl Boxes {
     }
 
     /// Lifetimes that devices may try, shortest first.
-    pub fn offers(&self) -> Vec<Cell> {
-        let is_apart = |layer: &Layer, offer: Cell| {
-            layer.beyond.number() == 0 || offer.number() >= layer.beyond.number() + APART_CELLS
+    pub fn offers(&self) -> Vec<Offer> {
+        let is_apart = |layer: &Layer, offer: &Offer| {
+            layer.beyond.number() == 0 || offer.lower.number() >= layer.beyond.number() + APART_CELLS
         };
-        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, one.0)));
-        let mut offers: Vec<Cell> = offers.map(|(lower, _)| lower).collect();
+        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, one)));
+        let mut offers: Vec<Offer> = offers.collect();
         offers.sort_unstable();
         offers
     }

@@ -13,6 +13,7 @@ use super::pacing::Told;
 use super::rounds::Round;
 use crate::keepalive::change::{Change, Watch};
 use crate::keepalive::cohort::{CohortEntry, CohortIndex};
+use crate::keepalive::device::Offer;
 use crate::keepalive::interval;
 use crate::keepalive::lifetime::channel::Channel;
 use crate::keepalive::lifetime::prior::Prior;
@@ -55,7 +56,7 @@ pub struct Cohort {
     /// How many of them are what.
     pub counts: Counts,
     /// Lifetimes that devices may try and be paced for, shortest first.
-    pub offers: Vec<Cell>,
+    pub offers: Vec<Offer>,
     /// An earlier process knew it, and its devices are paced by what that knew.
     pub is_remembered: bool,
     /// What it is told.
@@ -144,13 +145,13 @@ impl Cohort {
     /// Whether a device has shown as much as the shortest offer asks for.
     pub fn is_proven(&self, device: &Device) -> bool {
         let Some(first) = self.offers.first() else { return false };
-        *first <= self.lowest() || device.shown.survived().is_some_and(|survived| survived >= *first)
+        first.lower <= self.lowest() || device.shown.survived().is_some_and(|survived| survived >= first.lower)
     }
 
     /// Whether a device has shown that it cannot do with the shortest offer.
     pub fn is_lower(&self, device: &Device) -> bool {
         let Some(first) = self.offers.first() else { return false };
-        device.shown.expired().is_some_and(|expired| expired <= *first)
+        device.shown.expired().is_some_and(|expired| expired <= first.lower)
     }
 
     /// Takes a device into the list of members.

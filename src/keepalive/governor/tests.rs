@@ -193,7 +193,7 @@ impl World {
             report.verdict,
             report.reason,
             report.devices_own,
-            self.governor.cohorts[0].offers.iter().map(|c| c.silence().as_secs_f64()).collect::<Vec<_>>(),
+            self.governor.cohorts[0].offers.iter().map(|c| c.lower.silence().as_secs_f64()).collect::<Vec<_>>(),
             self.governor.cohorts[0].counts,
             self.governor.cohorts[0].paced().lowest().is_learnt(),
             (report.lifetimes[0].lower_bound, report.lifetimes[0].upper_bound),
