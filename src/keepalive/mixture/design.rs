@@ -49,18 +49,22 @@ pub(super) enum Step {
 pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step {
     let at = lowest_fifth(rungs);
     let rung = rungs[at];
-    let small = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
-    if let Some(wide) = std::iter::once(&rung).chain(small.clone()).find(is_wide) {
-        return Step::Search(*wide);
+    if is_wide(&&rung) {
+        return Step::Search(rung);
     }
     let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).max(1);
     let above = rung.expired.saturating_add(MARGIN_CELLS.1);
-    let guard = small.map(|rung| rung.survived.saturating_sub(MARGIN_CELLS.0).max(1)).next();
-    if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
-        return Step::Below(guard);
-    }
     if brackets.iter().filter(|one| one.survived >= below || one.has_expired()).count() >= ENOUGH {
         return Step::Done;
+    }
+    let mut others = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
+    let may_be_edge = |next: &&Rung| next.survived <= above + WHEEL_CELLS && next.share >= SMALL_SHARE;
+    if let Some(wide) = others.clone().chain(rungs[at + 1..].iter().filter(may_be_edge)).find(is_wide) {
+        return Step::Search(*wide);
+    }
+    let guard = others.next().map(|rung| rung.survived.saturating_sub(MARGIN_CELLS.0).max(1));
+    if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
+        return Step::Below(guard);
     }
     let is_stuck = bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
     if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
@@ -136,8 +140,12 @@ fn search(rung: Rung, brackets: &[Bracket], weights: &SearchWeights, count: usiz
     cells.into_iter().map(|cell| NextTest { who, cell: Cell::new(cell) }).collect()
 }
 
-/// A little below `high`, where other devices outlived about that much, so that it is the same box or a far one.
+/// A little inside of the gap, where other devices forget at its edge: it is the same box, or a far one.
 fn wheel_first(low: u16, high: u16, brackets: &[Bracket]) -> Option<u16> {
+    let is_close = |one: &Bracket| one.survived > 0 && one.expired <= low + 2 && low - one.survived <= 2 * NARROW_CELLS;
+    if high - low > 2 * WHEEL_CELLS && brackets.iter().any(is_close) {
+        return Some(low + WHEEL_CELLS);
+    }
     let near = high.saturating_sub(1)..=high.saturating_add(WHEEL_CELLS);
     let is_near = high < NEVER && high - low > WHEEL_CELLS && brackets.iter().any(|one| near.contains(&one.survived));
     is_near.then(|| high - WHEEL_FIRST_CELLS)
@@ -176,8 +184,6 @@ fn unknown(brackets: &[Bracket], cell: u16) -> impl Iterator<Item = &Bracket> {
 
 /// Whether the box that begins at `lower` forgets in a range: its devices are on more than one rung.
 pub(super) fn has_edge(rungs: &[Rung], lower: u16) -> bool {
-    let is_near = |rung: &&Rung| {
-        rung.expired > lower && rung.expired - lower <= 2 * WHEEL_CELLS && rung.share >= EDGE_SHARE
-    };
-    rungs.iter().filter(is_near).count() > 1
+    let near = lower..=lower.saturating_add(WHEEL_CELLS + 2 * MARGIN_CELLS.0);
+    rungs.iter().filter(|rung| near.contains(&rung.survived) && rung.share >= EDGE_SHARE).count() > 1
 }

@@ -20,8 +20,8 @@ use super::lifetime::prior::Prior;
 /// Part of the error that each of the two bounds may make.
 const TAIL: f64 = 0.5;
 /// Cells that the lower bound is taken back by where devices forget in a range: a wheel that a fifth of them hit may be as
-/// much as a fifth of its granularity past its beginning.
-const EDGE_CELLS: u16 = 3;
+/// much as a fifth of its granularity past its beginning, or a third where devices were tested twice.
+const EDGE_CELLS: u16 = 6;
 
 /// How one test of one device ended, or one of its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
