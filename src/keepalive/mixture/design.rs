@@ -66,7 +66,8 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step
     if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
         return Step::Below(guard);
     }
-    let is_stuck = bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
+    let is_stuck =
+        bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
     if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
         return step;
     }
@@ -98,7 +99,9 @@ fn is_wide(rung: &&Rung) -> bool {
 /// Where the box of the last rung begins: where its devices differ, with their rungs below.
 fn edge(rungs: &[Rung]) -> u16 {
     let rungs = rungs.iter().rev().filter(|rung| rung.share >= EDGE_SHARE);
-    rungs.fold(NEVER, |edge, rung| if edge.saturating_sub(rung.survived) <= WHEEL_CELLS || edge == NEVER { rung.survived } else { edge })
+    rungs.fold(NEVER, |edge, rung| {
+        if edge.saturating_sub(rung.survived) <= WHEEL_CELLS || edge == NEVER { rung.survived } else { edge }
+    })
 }
 
 /// The rung that the lowest fifth of the cohort ends in.

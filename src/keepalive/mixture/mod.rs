@@ -12,8 +12,8 @@ mod distribution;
 mod evidence;
 
 use distribution::Rung;
-use evidence::{Evidence, NEVER};
 pub use evidence::{Bracket, DEVICES_MAX};
+use evidence::{Evidence, NEVER};
 
 use super::lifetime::prior::Prior;
 
@@ -114,6 +114,11 @@ impl SearchWeights {
         Self { sums }
     }
 
+    /// Each cell's weight, from cell 0 on.
+    pub fn parts(&self) -> impl Iterator<Item = f64> {
+        self.sums.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
     /// The cell strictly between these two that leaves this part of the weights between them below it.
     fn split(&self, low: u16, high: u16, part: f64) -> u16 {
         let (first, last) = (low + 1, high.min(CELLS).max(low + 2) - 1);
@@ -195,6 +200,11 @@ impl Mixture {
             sum += rung.share;
         }
         Cell::new(NEVER)
+    }
+
+    /// Forgets everything, after a change; looks here first from now on.
+    pub fn restart(&mut self, weights: Arc<SearchWeights>) {
+        *self = Self::new(weights);
     }
 
     /// Each device's own evidence.
