@@ -179,12 +179,13 @@ impl Mixture {
 
     /// About how many tests are left until [`Mixture::next_tests`] asks for no more.
     pub fn tests_to_be_surer(&self, confidence: f64) -> u32 {
-        let _ = confidence;
-        0
+        let rungs = distribution::rungs(self.brackets());
+        let step = design::step(self.brackets(), &rungs, self.bounds(&rungs, confidence));
+        design::tests_left(step, self.brackets(), &rungs, log_odds(confidence))
     }
 
     fn bounds(&self, rungs: &[Rung], confidence: f64) -> Bounds {
-        let log_odds = -(TAIL * (1.0 - confidence).max(1e-12)).ln();
+        let log_odds = log_odds(confidence);
         let brackets = self.brackets();
         let lower = claims::lower_bound(brackets, log_odds);
         let upper = claims::upper_bound(brackets, rungs, log_odds);
@@ -211,4 +212,9 @@ impl Mixture {
     pub fn brackets(&self) -> &[Bracket] {
         self.evidence.brackets()
     }
+}
+
+/// What each bound has to be sure of: odds of this logarithm.
+fn log_odds(confidence: f64) -> f64 {
+    -(TAIL * (1.0 - confidence).clamp(1e-12, 1.0)).ln()
 }
