@@ -1,6 +1,7 @@
 //! Which test comes next: search one device's box, see that others do not forget before it, and that enough forget by
 //! its end; chase what does otherwise.
 
+use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
 use super::claims;
@@ -30,6 +31,8 @@ const EDGE_SHARE: f64 = 0.02;
 /// timer's wheel.
 const WHEEL_FIRST_CELLS: u16 = 14;
 
+/// Devices that outlived a box's end and are probed further up: one may be of another box while others are not.
+const PROBED: usize = 3;
 /// Devices that search at the same time where nothing is known yet.
 const FRESH_MAX: usize = 7;
 
@@ -44,6 +47,8 @@ pub(super) enum Step {
     Above(u16, u16),
     /// Show that those which outlive the first forget by `cell`, once it is seen that they outlive `floor`.
     Rest { outlived: u16, floor: u16, cell: u16 },
+    /// See whether a device that outlived the box's end is of another box, or of the same one's edge.
+    Probe { device: DeviceId, cell: u16 },
     /// Nothing.
     Done,
 }
@@ -56,7 +61,7 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step
         return Step::Search(rung);
     }
     let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).max(1);
-    let above = rung.expired.saturating_add(MARGIN_CELLS.1);
+    let above = rung.expired.saturating_add(MARGIN_CELLS.1).min(NEVER - 2 * WHEEL_CELLS);
     let count = |is: &dyn Fn(&Bracket) -> bool| brackets.iter().filter(|one| is(one)).count();
     let outlived = count(&|one| one.survived >= below);
     let at_risk = count(&|one| claims::is_at_risk(one, below));
@@ -65,9 +70,12 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step
     if is_below_done && is_above_done {
         return Step::Done;
     }
+    if let Some(device) = to_probe(brackets, above) {
+        return Step::Probe { device, cell: above + WHEEL_CELLS };
+    }
     let mut others = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
-    let may_be_edge = |next: &&Rung| next.survived <= above + WHEEL_CELLS && next.share >= SMALL_SHARE;
-    if let Some(wide) = others.clone().chain(rungs[at + 1..].iter().filter(may_be_edge)).find(is_wide) {
+    let may_be_edge = |rung: &&Rung| rung.share >= EDGE_SHARE && rung.expired.abs_diff(below) <= NARROW_CELLS;
+    if let Some(wide) = others.clone().chain(rungs[..at].iter().filter(may_be_edge)).find(is_wide) {
         return Step::Search(*wide);
     }
     let guard = others.next().map(|rung| rung.survived.saturating_sub(MARGIN_CELLS.0).max(1));
@@ -142,8 +150,18 @@ pub(super) fn tests(step: Step, brackets: &[Bracket], weights: &SearchWeights, c
         Step::Below(cell) => below(cell, brackets, count),
         Step::Above(floor, cell) => above(floor, cell, brackets, count),
         Step::Rest { outlived, floor, cell } => rest_tests(outlived, floor, cell, brackets).take(count).collect(),
+        Step::Probe { .. } if count == 0 => Vec::new(),
+        Step::Probe { device, cell } => vec![NextTest { who: Who::Known(device), cell: Cell::new(cell) }],
         Step::Done => Vec::new(),
     }
+}
+
+/// A device that outlived `above` and was tested no further, unless enough of them were.
+fn to_probe(brackets: &[Bracket], above: u16) -> Option<DeviceId> {
+    let is_in = |one: &&Bracket, from: u16, to: u16| (above + from..above + to).contains(&one.survived);
+    let probed = |one: &&Bracket| is_in(one, WHEEL_CELLS - NARROW_CELLS, WHEEL_CELLS + NARROW_CELLS);
+    let mut open = brackets.iter().filter(|one| is_in(one, 0, WHEEL_CELLS - NARROW_CELLS) && !one.has_expired());
+    open.next().filter(|_| brackets.iter().filter(probed).count() < PROBED).map(|one| one.device)
 }
 
 /// The devices whose own brackets hold the gap, narrowest first, each at another of the silences that split the weights in
@@ -173,10 +191,6 @@ fn search(rung: Rung, brackets: &[Bracket], weights: &SearchWeights, count: usiz
 
 /// A little inside of the gap, where other devices forget at its edge: it is the same box, or a far one.
 fn wheel_first(low: u16, high: u16, brackets: &[Bracket]) -> Option<u16> {
-    let is_close = |one: &Bracket| one.survived > 0 && one.expired <= low + 2 && low - one.survived <= 2 * NARROW_CELLS;
-    if high - low > 2 * WHEEL_CELLS && brackets.iter().any(is_close) {
-        return Some(low + WHEEL_CELLS);
-    }
     let near = high.saturating_sub(1)..=high.saturating_add(WHEEL_CELLS);
     let is_near = high < NEVER && high - low > WHEEL_CELLS && brackets.iter().any(|one| near.contains(&one.survived));
     is_near.then(|| high - WHEEL_FIRST_CELLS)
