@@ -15,6 +15,7 @@ use flyball_sdk::device::probe::Cell;
 use super::learning::Learning;
 use crate::keepalive::device::{APART_CELLS, Offer, Shown};
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::mixture::{Bracket, Outcome};
 
 /// Boxes told apart at most.
@@ -24,6 +25,7 @@ const LAYERS_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Boxes {
     prior: Prior,
+    precision: Precision,
     layers: Vec<Layer>,
 }
 
@@ -36,9 +38,9 @@ struct Layer {
 
 impl Boxes {
     /// Of which only the prior is known.
-    pub fn new(prior: Prior) -> Self {
-        let learning = Learning::new(&prior);
-        Self { prior, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    pub fn new(prior: Prior, precision: Precision) -> Self {
+        let learning = Learning::new(&prior, precision);
+        Self { prior, precision, layers: vec![Layer { beyond: Cell::new(0), learning }] }
     }
 
     /// What one silence of a device showed, which by now has shown this.
@@ -64,7 +66,7 @@ impl Boxes {
         if upper.is_empty() || self.layers.len() >= LAYERS_MAX {
             return;
         }
-        let mut learning = Learning::new(&self.prior);
+        let mut learning = Learning::new(&self.prior, self.precision);
         for bracket in upper {
             learning.observe(bracket.device, Cell::new(bracket.survived), Outcome::Survived);
             if bracket.has_expired() {

@@ -17,6 +17,7 @@ use crate::keepalive::device::Offer;
 use crate::keepalive::interval;
 use crate::keepalive::lifetime::channel::Channel;
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::observation::BindingClass;
 use crate::keepalive::policy::{Fleet, IntervalBounds, SecondAck};
 use crate::keepalive::ports::Ports;
@@ -93,7 +94,7 @@ pub struct Counts {
 impl Cohort {
     /// Of which nothing is known but what neighbours have.
     pub fn new(index: CohortIndex, entry: CohortEntry, fleet: Arc<Fleet>) -> Self {
-        let fresh = || Boxes::new(prior(&fleet.interval));
+        let fresh = || unknown(&fleet.interval);
         Self {
             index,
             boxes: [fresh(), fresh()],
@@ -172,7 +173,7 @@ impl Cohort {
 
     /// Begins to learn a class anew.
     pub fn forget(&mut self, class: BindingClass) {
-        self.boxes[place(class)] = Boxes::new(prior(&self.fleet.interval));
+        self.boxes[place(class)] = unknown(&self.fleet.interval);
         self.round = Round::default();
         self.watch.restart();
         self.is_dirty = true;
@@ -184,7 +185,7 @@ impl Cohort {
         self.fleet = fleet;
         if is_other_range {
             // Lifetimes are looked for within the bounds. Devices keep what they have shown.
-            self.boxes = std::array::from_fn(|_| Boxes::new(prior(&self.fleet.interval)));
+            self.boxes = std::array::from_fn(|_| unknown(&self.fleet.interval));
             self.round = Round::default();
         }
         self.is_dirty = true;
@@ -217,11 +218,13 @@ pub const fn place(class: BindingClass) -> usize {
 }
 
 /// What lifetimes may be for a fleet of these bounds. Longer ones than its ceiling asks for are all alike.
-pub fn prior(bounds: &IntervalBounds) -> Prior {
+fn unknown(bounds: &IntervalBounds) -> Boxes {
     let floor = interval::floor(bounds);
     let (shortest, longest) = (floor.mul_f64(RANGE_PER_FLOOR.0), floor.mul_f64(RANGE_PER_FLOOR.1));
     let (first, last) = learning::range(shortest, longest.min(ceiling_lifetime(bounds).mul_f64(1.1)));
-    Prior::vendors(first, last)
+    let usual = Precision::default();
+    let precision = Precision { absolute: usual.absolute.mul_f64(interval::scale(bounds).min(1.0)), ..usual };
+    Boxes::new(Prior::vendors(first, last), precision)
 }
 
 /// The shortest lifetime that allows the ceiling.

@@ -13,6 +13,7 @@ use flyball_sdk::device::probe::{Cell, ProbeOrder};
 use crate::keepalive::device::{Offer, at_least};
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::lifetime::round;
 use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
 
@@ -51,10 +52,10 @@ pub struct Planned {
 
 impl Learning {
     /// Of which only the prior is known.
-    pub fn new(prior: &Prior) -> Self {
+    pub fn new(prior: &Prior, precision: Precision) -> Self {
         let mixture = Mixture::new(Arc::new(SearchWeights::from(prior)));
         let estimate = mixture.estimate(CONFIDENCE);
-        let belief = Some(Box::new(Belief::new(prior)));
+        let belief = Some(Box::new(Belief::new(prior).with_precision(precision)));
         Self { belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
     }
 

@@ -207,9 +207,12 @@ impl Cohort {
         offers
     }
 
+    /// What stands, where what is known now does not speak against it and asks for little else.
     fn standing(&self, offer: Offer, most: Cell) -> Offer {
         let lower = offer.lower.min(most);
-        let is_same = |old: &&Offer| old.lower <= lower && lower.number() < old.lower.number() + SAME_CELLS;
+        let is_same = |old: &&Offer| {
+            old.lower.number().abs_diff(lower.number()) < SAME_CELLS && old.lower < offer.upper && old.lower <= most
+        };
         Offer { lower: self.offers.iter().find(is_same).map_or(lower, |old| old.lower), ..offer }
     }
 

@@ -78,7 +78,7 @@ impl World {
             lifetime,
             own: None,
             beat_at,
-            wait: 15.0,
+            wait: 0.0,
             sequence: 0,
             flows: Vec::new(),
             unreachable: 0.0,
@@ -402,7 +402,7 @@ fn a_later_process_goes_on_where_this_one_was() {
     next.governor.remember(serde_json::from_str(&written).expect("and read"));
     (0..60).for_each(|_| next.join(117.0));
     next.run(2);
-    assert!((0..60).all(|index| next.interval(index) == interval), "{:?}", next.report());
+    assert!((0..60).all(|index| next.interval(index) == interval), "{interval}: {:?}", next.report());
     assert!(next.governor.orders.generation > generation);
     next.run(3_600);
     assert_paced(&next, 0.95);
