@@ -159,24 +159,34 @@ fn pick(cohort: &mut Cohort, devices: &Devices, count: usize, is_wanted: impl Fn
     picked
 }
 
-/// One test more on a device that has its pace: does it still live as long, or longer?
+/// One test more: does a device that has its pace still live as long, or longer? Or one that was worse off as long?
 fn watch(cohort: &mut Cohort, desk: &mut Desk<'_>) {
-    let part = cohort.fleet.probes.devices_watching;
-    let is_proven = |device: &Device| device.counted.all(Is::PROVEN);
-    let Some(slot) = (part > 0.0).then(|| pick(cohort, desk.devices, 1, is_proven).pop()).flatten() else { return };
-    let device = desk.devices.get(slot);
-    let Some(lifetime) = device.shown.supported(&cohort.offers) else { return };
-    let interval = interval_of(cohort, device).as_secs_f64();
-    cohort.round.watched = cohort.round.watched.wrapping_add(1);
+    if cohort.fleet.probes.devices_watching <= 0.0 {
+        return;
+    }
+    let turn = cohort.round.watched.wrapping_add(1);
+    cohort.round.watched = turn;
     let is_seen_anyway = cohort.ports.are_drawn_anew();
-    let is_longer = is_seen_anyway || cohort.round.watched.is_multiple_of(LONGER_EVERY);
+    let is_lower = cohort.counts.lower > 0 && turn % LONGER_EVERY == 1;
+    let statement = if is_lower { Is::LOWER | Is::PROBING } else { Is::PROVEN };
+    let Some(slot) = pick(cohort, desk.devices, 1, |device| device.counted.all(statement)).pop() else { return };
+    let device = desk.devices.get(slot);
+    let lifetime = if is_lower { None } else { device.shown.supported(&cohort.offers) };
+    let Some(lifetime) = lifetime.or(cohort.offers.first().map(|offer| offer.lower)) else { return };
+    let interval = interval_of(cohort, device);
+    let is_longer = !is_lower && (is_seen_anyway || turn.is_multiple_of(LONGER_EVERY));
     let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(lifetime) };
     give(cohort, slot, order, cohort.paced_class(), desk);
-    let by_packets =
-        WATCH_PACKETS * f64::from(order.flows) * interval / (WATCH_SHARE * f64::from(cohort.counts.present));
-    let by_devices = order.cell(1).silence().as_secs_f64() / (part * f64::from(cohort.counts.probing));
-    let rest = by_packets.max(by_devices) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
+    let rest = rest(cohort, order, interval) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
     cohort.round.not_before = desk.second.saturating_add(rest.clamp(1.0, 86_400.0) as u32);
+}
+
+/// Seconds until the next test, so that the watch takes no more packets and devices than it may.
+fn rest(cohort: &Cohort, order: ProbeOrder, interval: Duration) -> f64 {
+    let packets = WATCH_PACKETS * f64::from(order.flows);
+    let by_packets = packets * interval.as_secs_f64() / (WATCH_SHARE * f64::from(cohort.counts.present));
+    let longest = order.cell(u16::from(order.flows) - 1).silence().as_secs_f64();
+    by_packets.max(longest / (cohort.fleet.probes.devices_watching * f64::from(cohort.counts.probing)))
 }
 
 /// The lifetime and a longer one, which an order's two flows test together.
