@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use flyball::document::SourceFile;
 use flyball::fleet::grpc::{GatewaySettings, RefusedLabels};
 use flyball::fleet::keys::MasterKeys;
+use flyball::fleet::prefixes::PrefixTable;
 use flyball::keepalive::observation::ObservationKind;
+use flyball::monitor::prefixes::Prefixes;
 use flyball::proto::flyball_v1::{Ack, Hello, device_message};
 use http_body_util::{BodyExt, Full};
 use libtest_mimic::Trial;
@@ -18,6 +21,7 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_hello_is_answered_with_the_order_of_its_cohort", order_of_its_cohort),
+        trial("what_a_device_does_not_say_is_told_by_its_address", prefixes),
         trial("a_hello_is_refused_by_each_reason_and_leaves_nothing", refused_by_reason),
         trial("what_is_no_message_is_refused_by_name", no_message),
         trial("the_latest_session_of_a_device_wins", latest_wins),
@@ -36,6 +40,20 @@ async fn order_of_its_cohort() {
     let seen = peer.seen().await;
     assert_eq!(seen.cohort, peer.cohort("a"));
     assert_eq!(seen.kind, ObservationKind::Present { device: device(1), can_probe: true });
+}
+
+async fn prefixes() {
+    let mut peer = start();
+    let text = "prefix,carrier,region\n127.0.0.0/8,b,eu\n".to_owned();
+    let file = Arc::new(SourceFile { path: "prefixes.csv".into(), text });
+    let table = PrefixTable::new(&Prefixes::parse(&file).expect("valid"));
+    peer.handle.set_prefixes(Arc::new(table));
+    let channel = peer.channel().await;
+    let says_nothing = Hello { labels: Default::default(), ..hello(device(1), "a") };
+    Session::open(&channel, says_nothing).await.expect("a session").order().await;
+    assert_eq!(peer.seen().await.cohort, peer.cohort("b"));
+    Session::open(&channel, hello(device(2), "a")).await.expect("a session").order().await;
+    assert_eq!(peer.seen().await.cohort, peer.cohort("a"), "what it says counts");
 }
 
 /// What is wrong with a hello, how it is refused, and under which name it is counted.
