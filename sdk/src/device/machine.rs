@@ -34,7 +34,7 @@ use voice::Voice;
 use super::id::DeviceId;
 use super::jitter::Pace;
 use super::key::Mac;
-use super::wire::{Ack, Answer, kind};
+use super::wire::{Ack, Answer, kind, told};
 
 /// The pace of a device that was never told one.
 pub const INITIAL: Pace =
@@ -139,7 +139,10 @@ impl Machine {
     pub fn handle(&mut self, now: Duration, flow: Flow, answer: &Answer, mac: &Mac, out: &mut Vec<Output>) {
         match answer {
             Answer::Ack(ack) => {
-                self.obey(now, ack.pace, out);
+                // What asks a new address who is there has a nonce for its generation.
+                if ack.flags & told::NEW_ADDRESS == 0 {
+                    self.obey(now, ack.pace, out);
+                }
                 self.answered(now, flow, ack, mac, out);
             }
             Answer::Challenge { nonce } if flow == Flow::MAIN => {

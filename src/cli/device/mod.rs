@@ -42,7 +42,7 @@ pub(super) struct DeviceArgs {
     #[arg(long, value_enum, default_value_t = Transport::Udp)]
     transport: Transport,
     /// What to say of itself, such as carrier=a,region=eu.
-    #[arg(long, value_name = "K=V,…", default_value_t)]
+    #[arg(long, value_name = "K=V,…", default_value_t, hide_default_value = true)]
     labels: DeviceLabels,
     /// Keeps the last order and the count of starts here; without it a start begins at 15 s.
     #[arg(long, value_name = "F")]
