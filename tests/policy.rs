@@ -1,9 +1,12 @@
 //! Policy files on disk: the shipped ones load, defaults are as documented, and no bytes make the reader panic.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flyball::document::problem::{Problem, Problems};
+use flyball::keepalive::cohort::Transport;
+use flyball::keepalive::policy::{Fleet, Fleets, SecondAck};
 use flyball::policy::load::{Loaded, load};
 use flyball::policy::{LoadedPolicy, SourceKind, SourceKinds};
 use flyball::sampling::policy::{Law, Policy, ThresholdConstants};
@@ -210,4 +213,56 @@ proptest! {
             prop_assert!(!errors.0.is_empty() && !errors.to_string().is_empty());
         }
     }
+}
+
+fn fleet(rest: &str) -> Arc<Fleet> {
+    let text = format!("fleet: f\n{rest}");
+    load_one(&text).unwrap_or_else(|errors| panic!("{text}\n{errors}")).set.fleets.remove(0)
+}
+
+#[test]
+fn the_commented_fleet_file_states_the_defaults() {
+    let text = std::fs::read_to_string(shipped("policies/examples/fleet.yaml")).expect("shipped");
+    let loaded = load_one(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((loaded.set.policies.len(), loaded.set.fleets.len()), (0, 1));
+    let examples = Fleet { matches: Vec::new(), pins: Vec::new(), ..(*loaded.set.fleets[0]).clone() };
+    assert_eq!(examples, Fleet::named("gateways"));
+    assert_eq!(loaded.set.fleets[0].pins[0].nat_timeout, Duration::from_millis(112_347));
+}
+
+#[test]
+fn a_fleet_file_needs_nothing_but_its_name_and_a_folder_without_one_has_a_fleet_of_all() {
+    assert_eq!(*fleet(""), Fleet::named("f"));
+    let loaded = load_one(&format!("policy: p\n{SIGNALS}")).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(loaded.set.fleets(), Arc::new(Fleets { fleets: vec![Arc::new(Fleet::named("default"))] }));
+}
+
+#[test]
+fn in_a_fleet_file_too_a_default_gives_way_to_what_is_written() {
+    let bounds = |text: &str| {
+        let interval = fleet(text).interval;
+        [interval.min, interval.max].map(|bound| bound.as_secs())
+    };
+    assert_eq!(bounds("interval: {min: 1h}"), [3_600, 3_600]);
+    assert_eq!(bounds("interval: {max: 10s}"), [10, 10]);
+    assert_eq!(fleet("second_ack: off").second_ack, SecondAck::Off);
+    assert_eq!(fleet("second_ack: 1m").second_ack, SecondAck::After(Duration::from_secs(60)));
+    assert!(!fleet("release: hold").is_longer_released);
+}
+
+#[test]
+fn policies_and_fleets_stand_in_one_folder_and_the_first_fleet_by_name_takes_a_device() {
+    let policy = format!("policy: p\n{SIGNALS}");
+    let folder = folder(&[
+        ("z.yaml", b"fleet: all-others\n".as_slice()),
+        ("a.yaml", b"fleet: a\nmatch: {carrier: 'x*'}\n".as_slice()),
+        ("p.yaml", policy.as_bytes()),
+    ]);
+    let loaded = load(folder.path(), SourceKind::Prometheus).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((loaded.set.policies.len(), lines(&loaded.warnings)), (1, Vec::new()));
+    let fleet_of = |carrier: &str| {
+        let labels = [("carrier".into(), carrier.into())].into();
+        loaded.set.fleets().cohort_of(&labels, Transport::Udp).0.map(|fleet| fleet.name.to_string())
+    };
+    assert_eq!((fleet_of("xy").as_deref(), fleet_of("y").as_deref()), (Some("a"), Some("all-others")));
 }

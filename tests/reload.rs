@@ -147,3 +147,19 @@ async fn a_whole_folder_swapped_by_its_link_is_noticed_without_a_request() {
     fs::rename(at("next"), at("policies")).expect("movable");
     fixture.wait_for_max_age(20).await;
 }
+
+#[tokio::test]
+async fn a_fleet_file_reloads_with_the_policies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("p.yaml"), text("10s")).expect("writable");
+    let fixture = watching(folder.path());
+    let file = folder.path().join("fleet.yaml");
+    fs::write(&file, "fleet: f\ninterval: {min: 40s}\n").expect("writable");
+    let report = fixture.handle.reload().await.expect("valid");
+    assert_eq!((report.policies, report.fleets), (1, 1));
+    let floor = || fixture.policies.borrow().fleets[0].interval.min.as_secs();
+    assert_eq!(floor(), 40);
+    fs::write(&file, "fleet: f\ninterval: {min: never}\n").expect("writable");
+    fixture.handle.reload().await.expect_err("invalid");
+    assert_eq!((floor(), fixture.max_age()), (40, 10), "the last good set stays, whole");
+}

@@ -9,6 +9,8 @@ use super::story::{self, FIXED_INTERVAL, SCALE};
 
 /// Reach is told over this many seconds: an interval or two.
 const WINDOW_SECONDS: usize = 10;
+/// Bounds further apart than by this factor say nothing that is worth showing.
+const KNOWN_FACTOR: u32 = 3;
 
 /// One line a carrier.
 pub(super) fn block(second: &Second, all: &[Second]) -> String {
@@ -22,7 +24,7 @@ pub(super) fn block(second: &Second, all: &[Second]) -> String {
             carrier.name,
             &seconds(carrier.truth),
             &learnt(carrier),
-            &carrier.interval.map_or_else(|| "-".to_owned(), seconds),
+            &seconds(carrier.interval),
             &percent(reach(recent, i)),
             carrier.why,
         );
@@ -36,8 +38,8 @@ fn columns(name: &str, truth: &str, learnt: &str, interval: &str, reachable: &st
 
 fn learnt(carrier: &CarrierSecond) -> String {
     match carrier.learnt {
-        Some((from, to, true)) => format!("{} to {}", seconds(from), seconds(to)),
-        Some((_, _, false)) => "learning".to_owned(),
+        Some((from, to)) if to < from * KNOWN_FACTOR => format!("{} to {}", seconds(from), seconds(to)),
+        Some(_) => "learning".to_owned(),
         None => "-".to_owned(),
     }
 }
@@ -51,7 +53,7 @@ pub(super) fn summary(all: &[Second]) -> String {
     );
     for (i, carrier) in last.carriers.iter().enumerate() {
         let (whole, now) = (percent(reach(all, i)), percent(reach(tail, i)));
-        let interval = carrier.interval.map_or_else(|| "-".to_owned(), seconds);
+        let interval = seconds(carrier.interval);
         let _ = writeln!(
             text,
             "  {:<8} NAT keeps {:>6}, interval {interval:>6}: {whole:>8} in all, {now:>8} in the last {} s",

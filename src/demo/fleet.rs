@@ -3,6 +3,7 @@
 //! of 120 s is one of 9.6 s here, and the least interval is 1.2 s. The 2 s after which Linux counts a binding as a stream,
 //! and the second ack that serves it, keep their length.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use flyball_sdk::device::endpoint::Endpoint;
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::machine::{Bounds, Machine, Memory, Settings};
+use flyball_sdk::device::labels::DeviceLabels;
+use flyball_sdk::device::machine::{Bounds, Event, Machine, Memory, Settings};
 use flyball_sdk::device::udp::{FleetHandle, UdpDevice, UdpEvent, UdpFleet};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use super::story::{CARRIERS, Carrier};
 use crate::config::{FleetConfig, KeyFile};
 use crate::controller::keepalive::CohortReports;
 use crate::fleet::keys::MasterKeys;
-use crate::keepalive::report::{CohortReport, Verdict};
+use crate::keepalive::report::CohortReport;
 use crate::monitor::prefixes::Prefixes;
 
 /// Devices of each carrier.
@@ -71,10 +73,11 @@ pub(super) struct CarrierSecond {
     pub(super) name: &'static str,
     /// How long its NATs keep a binding in truth.
     pub(super) truth: Duration,
-    /// What is known of that: from, to, and whether it is known well.
-    pub(super) learnt: Option<(Duration, Duration, bool)>,
-    /// What its devices are told, and why.
-    pub(super) interval: Option<Duration>,
+    /// What is known of that: from, to.
+    pub(super) learnt: Option<(Duration, Duration)>,
+    /// What its devices were told: the median, on the wire.
+    pub(super) interval: Duration,
+    /// Why the cohort's interval is what it is.
     pub(super) why: &'static str,
     /// Share of its devices, over this second, to which a packet would have passed.
     pub(super) reachable: f64,
@@ -91,10 +94,18 @@ pub(super) struct DemoFleet {
 struct Running {
     carrier: &'static Carrier,
     nat: Nat,
-    /// Main sockets of its devices.
-    addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    devices: Arc<Mutex<Seen>>,
     looks: AtomicU64,
     passes: AtomicU64,
+}
+
+/// What a carrier's devices say.
+#[derive(Default)]
+struct Seen {
+    /// Their main sockets.
+    addresses: Vec<SocketAddr>,
+    /// Their intervals.
+    intervals: BTreeMap<usize, Duration>,
 }
 
 impl DemoFleet {
@@ -113,18 +124,14 @@ impl DemoFleet {
                 devices.push(device(&format!("{}-{n}", carrier.name), keys, nat.inside()));
                 of.push(i);
             }
-            let addresses = Arc::default();
-            carriers.push(Running { carrier, nat, addresses, looks: AtomicU64::new(0), passes: AtomicU64::new(0) });
+            let (looks, passes) = Default::default();
+            carriers.push(Running { carrier, nat, devices: Arc::default(), looks, passes });
         }
-        let addresses: Vec<_> = of.into_iter().map(|i| Arc::clone(&carriers[i].addresses)).collect();
+        let seen: Vec<_> = of.into_iter().map(|i| Arc::clone(&carriers[i].devices)).collect();
         let mut fleet = UdpFleet::new(devices).context("no sockets for the demo's devices")?;
         let stop = fleet.handle();
         std::thread::Builder::new().name("flyball-devices".to_owned()).spawn(move || {
-            let ended = fleet.run(|i, event| {
-                if let UdpEvent::Connected { local, .. } = event {
-                    addresses[i].lock().expect("no holder panics").push(local);
-                }
-            });
+            let ended = fleet.run(|i, event| seen[i].lock().expect("no holder panics").take(i, &event));
             ended.unwrap_or_else(|error| tracing::warn!(%error, "the demo's devices ended"));
         })?;
         Ok(Self { carriers, cohorts, stop })
@@ -155,9 +162,28 @@ impl Drop for DemoFleet {
     }
 }
 
+impl Seen {
+    fn take(&mut self, device: usize, event: &UdpEvent) {
+        match event {
+            UdpEvent::Connected { local, .. } => {
+                self.addresses.push(*local);
+                self.intervals.insert(device, INTERVAL_MIN);
+            }
+            UdpEvent::Machine(Event::Pace(pace)) => drop(self.intervals.insert(device, pace.interval)),
+            _ => {}
+        }
+    }
+
+    fn median(&self) -> Duration {
+        let mut intervals: Vec<Duration> = self.intervals.values().copied().collect();
+        intervals.sort_unstable();
+        intervals.get(intervals.len() / 2).copied().unwrap_or(INTERVAL_MIN)
+    }
+}
+
 impl Running {
     fn look(&self) {
-        let addresses = self.addresses.lock().expect("no holder panics");
+        let Seen { addresses, .. } = &*self.devices.lock().expect("no holder panics");
         let passes = addresses.iter().filter(|device| self.nat.is_reachable(**device)).count();
         self.looks.fetch_add(addresses.len() as u64, Ordering::Relaxed);
         self.passes.fetch_add(passes as u64, Ordering::Relaxed);
@@ -170,11 +196,8 @@ impl Running {
         CarrierSecond {
             name: self.carrier.name,
             truth: self.carrier.lifetime(t),
-            learnt: report.map(|report| {
-                let stream = report.stream();
-                (stream.lower_bound, stream.upper_bound, report.verdict != Verdict::Learning)
-            }),
-            interval: report.map(|report| report.pace.interval),
+            learnt: report.map(|report| (report.stream().lower_bound, report.stream().upper_bound)),
+            interval: self.devices.lock().expect("no holder panics").median(),
             why: report.map_or("-", |report| report.reason.as_str()),
             reachable: if looks > 0 { passes as f64 / looks as f64 } else { 0.0 },
         }
@@ -193,5 +216,5 @@ fn device(name: &str, keys: &MasterKeys, to: SocketAddr) -> UdpDevice {
     settings.initial.interval = INTERVAL_MIN;
     let machine = Machine::new(settings, Memory { boot: 1, pace: None }, Duration::ZERO);
     let key = keys.device(KEY_ID, id).expect("the demo's own key");
-    UdpDevice::new(Endpoint::new(machine, key, ""), to.to_string())
+    UdpDevice::new(Endpoint::new(machine, key, &DeviceLabels::default()), to.to_string())
 }

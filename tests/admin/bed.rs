@@ -7,9 +7,14 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball::admin::{Admin, AdminState, ConfigPaths};
+use flyball::admin::{Admin, AdminState, ConfigPaths, FleetState};
 use flyball::config::AdminConfig;
+use flyball::controller::keepalive::CohortReports;
 use flyball::controller::snapshot::{Published, Snapshot};
+use flyball::fleet::down::DoorsDown;
+use flyball::keepalive::cohort::{CohortKey, Transport};
+use flyball::keepalive::observation::BindingClass;
+use flyball::keepalive::report::{CohortReport, Evidence, LifetimeReport, Reason as PaceReason, Verdict};
 use flyball::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
 };
@@ -17,7 +22,8 @@ use flyball::sampling::local::LocalShare;
 use flyball::sampling::policy::Policy;
 use flyball::sampling::probability::Probability;
 use flyball::telemetry::metrics::Metrics;
-use flyball::time::Clock;
+use flyball::time::{Clock, WallTime};
+use flyball_sdk::device::jitter::Pace;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +32,8 @@ pub(crate) const HOSTILE: &str = "\"><script>alert(1)</script>\\\n{x=\"y\"} 1\u{
 
 pub(crate) struct Bed {
     pub(crate) published: Arc<Published>,
+    pub(crate) cohorts: CohortReports,
+    pub(crate) doors: DoorsDown,
     pub(crate) metrics: Metrics,
     pub(crate) address: SocketAddr,
     stop: CancellationToken,
@@ -44,7 +52,7 @@ impl Bed {
         let (reload, mut requests) = mpsc::channel::<flyball::admin::ReloadRequest>(1);
         let published = Arc::new(Published::new(snapshot));
         let state = AdminState {
-            fleet: flyball::admin::FleetState::default(),
+            fleet: FleetState::default(),
             monitor: flyball::monitor::board::Board::default(),
             published: Arc::clone(&published),
             metrics: Metrics::default(),
@@ -54,6 +62,7 @@ impl Bed {
             paths: ConfigPaths { policies: "policies".into(), ..ConfigPaths::default() },
         };
         let metrics = state.metrics.clone();
+        let (cohorts, doors) = (state.fleet.cohorts.clone(), state.fleet.down.clone());
         let config = AdminConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), token_file };
         let admin = Admin::bind(&config, state).expect("a free port");
         let (address, stop) = (admin.local_addr(), CancellationToken::new());
@@ -66,7 +75,7 @@ impl Bed {
                 reply.send(result).expect("the admin room waits");
             }
         });
-        Self { published, metrics, address, stop, runtime: Some(runtime) }
+        Self { published, cohorts, doors, metrics, address, stop, runtime: Some(runtime) }
     }
 
     pub(crate) fn get(&self, path: &str) -> Reply {
@@ -212,4 +221,30 @@ pub(crate) fn service(name: &str, probability: f64, reason: Reason) -> ServiceDe
 pub(crate) fn rate(probability: f64, reason: Reason) -> Decided {
     let probability = Probability::saturating(probability);
     Decided { probability, served: probability, reason }
+}
+
+/// Devices behind NATs of 112 s, learnt.
+pub(crate) fn cohort(name: &str, transport: Transport) -> CohortReport {
+    let seconds = Duration::from_secs;
+    let lifetime = |class, middle: u64| LifetimeReport {
+        class,
+        quantiles: [middle - 1, middle, middle + 1].map(seconds),
+        lower_bound: seconds(middle - 1),
+        upper_bound: seconds(middle + 1),
+        confidence: 0.999,
+    };
+    CohortReport {
+        key: CohortKey { name: name.into(), transport },
+        fleet: Some("gateways".into()),
+        lifetimes: [lifetime(BindingClass::Stream, 112), lifetime(BindingClass::Unreplied, 30)],
+        pace: Pace { generation: 9, interval: seconds(83), jitter: 64, retry: 150, is_hostile: false },
+        devices: 40,
+        devices_own: 2,
+        loss_ratio: 0.01,
+        evidence: Evidence { survived: 60, expired: 12, lost: 3 },
+        verdict: Verdict::Learnt,
+        reason: PaceReason::LowerBound,
+        tests_to_be_surer: 4,
+        decided_at: WallTime::from_unix_ms(1_795_000_000_000),
+    }
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use flyball::controller::snapshot::Snapshot;
 use flyball::controller::usage::Usage;
+use flyball::fleet::down::Door;
+use flyball::keepalive::cohort::Transport;
 use flyball::sampling::decision::Reason;
 use libtest_mimic::{Failed, Trial};
 
-use crate::bed::{Bed, HOSTILE, ask, explain, policy, rate, service, snapshot};
+use crate::bed::{Bed, HOSTILE, ask, cohort, explain, policy, rate, service, snapshot};
 
 type Outcome = Result<(), Failed>;
 type Case = fn() -> Outcome;
@@ -51,6 +53,10 @@ const CASES: &[(&str, Case)] = &[
     ("unknown_paths_are_404_and_wrong_methods_405", wrong_paths_and_methods),
     ("a_hundred_thousand_rows_are_one_consistent_list", many_rows),
     ("metrics_have_the_contracts_names_and_the_right_content_type", metrics_names),
+    ("cohorts_are_told_under_the_contracts_names", cohorts_told),
+    ("cohorts_are_on_the_page_and_in_the_metrics_and_hostile_labels_stay_text", cohorts_shown),
+    ("without_the_second_loop_there_are_no_cohorts", no_cohorts),
+    ("a_door_for_devices_that_ended_degrades_and_readiness_stays", door_down),
     ("a_local_program_may_reload_and_a_foreign_page_may_not", reload_local),
     ("with_a_token_file_a_token_is_needed_and_rotation_is_seen", reload_token),
     ("a_reload_that_fails_is_422_with_the_errors", reload_fails),
@@ -279,8 +285,85 @@ fn metrics_names() -> Outcome {
     Ok(())
 }
 
+fn cohorts_told() -> Outcome {
+    let bed = Bed::new(shop());
+    bed.cohorts.publish(9, vec![cohort("carrier=a,region=eu", Transport::Udp), cohort("carrier=a", Transport::Tcp)]);
+    let rows = bed.get("/api/v1/cohorts").json();
+    let names: Vec<&str> = rows.as_array().into_iter().flatten().filter_map(|row| row["cohort"].as_str()).collect();
+    assert_eq!(names, ["carrier=a", "carrier=a,region=eu"], "by name");
+    let row = rows[1].as_object().expect("an object");
+    for key in [
+        "cohort",
+        "transport",
+        "lifetime_s",
+        "lower_bound_s",
+        "upper_bound_s",
+        "confidence",
+        "interval_s",
+        "jitter_s",
+        "evidence",
+        "devices",
+        "verdict",
+        "reason",
+        "generation",
+        "unreplied",
+        "devices_own",
+        "loss_ratio",
+        "tests_to_be_surer",
+        "fleet",
+        "decided_at",
+        "because",
+    ] {
+        assert!(row.contains_key(key), "{key} is not in {row:?}");
+    }
+    assert_eq!(row["lifetime_s"], serde_json::json!({"p01": 111.0, "p50": 112.0, "p99": 113.0}));
+    assert_eq!(row["evidence"], serde_json::json!({"survived": 60, "expired": 12, "lost": 3}));
+    assert_eq!((row["interval_s"].as_f64(), row["jitter_s"].as_f64()), (Some(83.0), Some(20.75)));
+    assert_eq!(bed.get("/status").json()["fleet"]["cohorts"], 2);
+    Ok(())
+}
+
+fn cohorts_shown() -> Outcome {
+    let bed = Bed::new(shop());
+    let before = bed.get("/status").json()["revision"].clone();
+    bed.cohorts.publish(9, vec![cohort(HOSTILE, Transport::Udp), cohort("carrier=a", Transport::Udp)]);
+    let page = bed.get("/").body;
+    assert!(!page.contains("<script>alert") && page.contains("carrier=a"), "{page}");
+    assert!(page.contains("A binding lives 111 s at least, 113 s at most (99.9 % sure)"), "{page}");
+    assert_ne!(bed.get("/status").json()["revision"], before, "the page knows that it is old");
+    let metrics = bed.get("/metrics").body;
+    for line in [
+        r#"flyball_nat_lifetime_seconds{cohort="carrier=a",transport="udp",quantile="0.01"} 111.0"#,
+        r#"flyball_keepalive_interval_seconds{cohort="carrier=a",transport="udp"} 83.0"#,
+        r#"flyball_degraded{reason="heartbeat"} 0.0"#,
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
+    }
+    let info = metrics.lines().find(|line| line.starts_with(r#"flyball_cohort_info{cohort="carrier=a""#));
+    assert!(info.is_some_and(|info| info.contains(r#"verdict="learnt",reason="lower_bound"} 1"#)), "{info:?}");
+    Ok(())
+}
+
+fn no_cohorts() -> Outcome {
+    let bed = Bed::new(shop());
+    assert_eq!(bed.get("/api/v1/cohorts").json(), serde_json::json!([]));
+    assert!(!bed.get("/").body.contains("id=\"cohorts\""));
+    assert!(!bed.get("/metrics").body.contains("flyball_nat_lifetime_seconds"));
+    Ok(())
+}
+
+fn door_down() -> Outcome {
+    let bed = Bed::new(shop());
+    bed.doors.note(Door::Heartbeat);
+    let ready = bed.get("/readyz");
+    assert_eq!((ready.status, ready.json()), (200, serde_json::json!({"ready": true, "degraded": ["heartbeat"]})));
+    assert!(bed.get("/metrics").body.contains("flyball_degraded{reason=\"heartbeat\"} 1.0"));
+    Ok(())
+}
+
 fn promtool_check() -> Outcome {
     let bed = Bed::new(hostile());
+    bed.cohorts.publish(9, vec![cohort(HOSTILE, Transport::Udp), cohort("carrier=a", Transport::Tcp)]);
     let labels = flyball::telemetry::metrics::DecisionLabels { policy: "shop".into(), reason: "share" };
     bed.metrics.decisions.get_or_create(&labels).inc();
     let text = bed.ask("GET", "/metrics", &[("Accept", "text/plain;version=0.0.4")]).body;

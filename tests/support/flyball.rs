@@ -78,6 +78,11 @@ impl Flyball {
         Self { http, grpc, admin, child, log, home: Arc::clone(home) }
     }
 
+    /// Where it said that it listens for this protocol.
+    pub fn address(&self, protocol: &str) -> SocketAddr {
+        listening(&self.log).and_then(|addresses| addresses.get(protocol).copied()).expect("it said so")
+    }
+
     /// Where its files are.
     pub fn home(&self) -> &Home {
         &self.home

@@ -76,7 +76,8 @@ pub mod sent {
 
 /// Flags of what it is answered.
 pub mod told {
-    /// This address is new: answer with this ack's MAC before more is sent here.
+    /// This address is new: answer with this ack's MAC before more is sent here. The generation is a nonce, and the pace
+    /// is not to be taken.
     pub const NEW_ADDRESS: u16 = 1;
     /// Say hello.
     pub const HELLO: u16 = 1 << 1;

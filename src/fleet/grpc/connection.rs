@@ -116,7 +116,8 @@ async fn begin(
     let mut inbound = Inbound::new(request.into_body());
     let first = timeout(HELLO_MAX, poll_fn(|cx| inbound.poll_message(cx))).await;
     let first = first.map_err(|_| Refusal::NoHello)??.ok_or(Refusal::Truncated)?;
-    let hello = Hello::read(first, peer, &desk.keys.load())?;
+    let mut hello = Hello::read(first, peer, &desk.keys.load())?;
+    desk.prefixes.load().complete(&mut hello.labels, peer);
     let cohort = desk.cohorts.resolve(&hello.labels, Transport::Tcp);
     let entered = desk.registry.enter(&hello, cohort, &desk.orders.load(), desk.now())?;
     desk.note(entered.seen);
@@ -132,4 +133,61 @@ fn check(request: &Request<Incoming>) -> Result<(), Refusal> {
         return Err(Refusal::Method);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::fleet::cohorts::CohortTable;
+    use crate::fleet::grpc::GatewaySettings;
+    use crate::time::Clock;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// HEADERS of stream 1 without END_STREAM: POST, http, the method's path, gRPC's content type.
+    fn call() -> Vec<u8> {
+        let mut head = vec![0x83, 0x86];
+        for (name, value) in [(&[0x04][..], WATCH), (&[0x0f, 0x10], "application/grpc")] {
+            head.extend_from_slice(name);
+            head.push(u8::try_from(value.len()).expect("short"));
+            head.extend_from_slice(value.as_bytes());
+        }
+        let length = u8::try_from(head.len()).expect("short");
+        [PREFACE, &[0, 0, length, 1, 4, 0, 0, 0, 1], &head].concat()
+    }
+
+    /// Seconds that a connection lives whose client sends `bytes` and then reads without ever answering.
+    async fn seconds_served(bytes: &[u8]) -> (u64, Arc<Desk>) {
+        let settings = GatewaySettings::on(SocketAddr::from((NOBODY, 0)));
+        let cohorts = Arc::new(CohortTable::new(Arc::default()));
+        let desk = Arc::new(Desk::new(settings, Arc::default(), Arc::default(), cohorts, Clock::start()));
+        let (client, server) = duplex(64 * 1024);
+        let (mut output, mut input) = split(client);
+        input.write_all(bytes).await.expect("room");
+        tokio::spawn(async move { while output.read_u8().await.is_ok() {} });
+        let start = Instant::now();
+        serve(server, NOBODY, Arc::clone(&desk)).await;
+        (start.elapsed().as_secs(), desk)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_gives_its_slot_back() {
+        for bytes in [&b""[..], b"PRI * HTT", PREFACE] {
+            assert!(seconds_served(bytes).await.0 <= (PATIENCE.first + DRAIN_MAX).as_secs());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_a_hello_is_refused_in_time_and_its_connection_ends() {
+        let (seconds, desk) = seconds_served(&call()).await;
+        assert!(seconds <= (PATIENCE.first + PATIENCE.check * 2 + DRAIN_MAX).as_secs(), "{seconds} s");
+        let reason = super::super::RefusedLabels { reason: "no_hello" };
+        assert_eq!(desk.counts.refused.get_or_create(&reason).get(), 1);
+    }
 }

@@ -10,6 +10,7 @@ use super::counts::GatewayCounts;
 use super::registry::Registry;
 use crate::fleet::cohorts::CohortTable;
 use crate::fleet::keys::MasterKeys;
+use crate::fleet::prefixes::PrefixTable;
 use crate::keepalive::observation::Observation;
 use crate::keepalive::order::Orders;
 use crate::time::{Clock, MonoTime};
@@ -21,6 +22,7 @@ const NOTED_MAX: usize = 200_000;
 pub(super) struct Desk {
     pub(super) settings: GatewaySettings,
     pub(super) keys: ArcSwap<MasterKeys>,
+    pub(super) prefixes: ArcSwap<PrefixTable>,
     pub(super) orders: Arc<ArcSwap<Orders>>,
     pub(super) cohorts: Arc<CohortTable>,
     pub(super) registry: Registry,
@@ -42,7 +44,8 @@ impl Desk {
         let registry = Registry::new(settings.sessions_max, settings.patience);
         let (counts, drain) = (GatewayCounts::default(), CancellationToken::new());
         let keys = ArcSwap::new(keys);
-        Self { settings, keys, orders, cohorts, registry, counts, drain, clock, noted: Mutex::default() }
+        let prefixes = ArcSwap::default();
+        Self { settings, keys, prefixes, orders, cohorts, registry, counts, drain, clock, noted: Mutex::default() }
     }
 
     pub(super) fn now(&self) -> MonoTime {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::counts::GatewayCounts;
 use super::desk::Desk;
 use crate::fleet::keys::MasterKeys;
+use crate::fleet::prefixes::PrefixTable;
 
 /// A handle on the gateways' door.
 #[derive(Clone)]
@@ -25,6 +26,12 @@ impl GatewayHandle {
         if !retired.is_empty() {
             self.0.registry.retire(&retired);
         }
+    }
+
+    /// Prefixes that complete what devices say of themselves, by the address that a session comes from: for sessions that
+    /// begin from now on. Without them, and behind a proxy, leave it.
+    pub fn set_prefixes(&self, prefixes: Arc<PrefixTable>) {
+        self.0.prefixes.store(prefixes);
     }
 
     /// Puts every device into its cohort anew, by the labels of its hello: after other fleets came into force. A pace

@@ -4,16 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
+use flyball_sdk::device::labels::{BadLabels, DeviceLabels};
 use flyball_sdk::device::session;
 
 use super::refusal::Refusal;
 use crate::fleet::keys::MasterKeys;
 use crate::keepalive::cohort::Labels;
 use crate::proto::flyball_v1::{self as proto, DeviceMessage, device_message};
-
-/// Labels of a device, and their bytes, keys and values together; as in a heartbeat's hello.
-pub(super) const LABELS_MAX: usize = 32;
-pub(super) const LABELS_MAX_BYTES: usize = flyball_sdk::device::wire::LABELS_MAX_BYTES;
 
 /// Generations have 48 bits, as in a heartbeat.
 pub(super) const GENERATION_MAX: u64 = (1 << 48) - 1;
@@ -68,12 +65,9 @@ impl From<proto::LostSession> for Lost {
     }
 }
 
-fn labels(told: &proto::Hello) -> Result<Labels, Refusal> {
-    let bytes: usize = told.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let is_text = |text: &str| !text.chars().any(char::is_control);
-    let are_named = told.labels.iter().all(|(key, value)| !key.is_empty() && is_text(key) && is_text(value));
-    if told.labels.len() > LABELS_MAX || bytes > LABELS_MAX_BYTES || !are_named {
-        return Err(Refusal::Labels);
-    }
-    Ok(told.labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect())
+/// As in a heartbeat's hello: the same names are refused.
+fn labels(told: &proto::Hello) -> Result<Labels, BadLabels> {
+    let mut labels = DeviceLabels::default();
+    told.labels.iter().try_for_each(|(key, value)| labels.add(key, value))?;
+    Ok(labels.iter().map(|(key, value)| (key.into(), value.into())).collect())
 }

@@ -83,7 +83,10 @@ impl Post {
     pub(super) fn new(hello: &Hello, cohort: CohortIndex, pace: Option<Pace>, now: MonoTime) -> Self {
         let state = State {
             chosen: pace,
-            order: pace.map(|pace| at_least(pace, hello.generation)),
+            order: pace.map(|pace| {
+                let is_older = pace.generation < hello.generation;
+                if is_older { at_least(pace, hello.generation + 1) } else { pace }
+            }),
             told: hello.generation,
             is_under_way: false,
             acked: hello.generation,
@@ -242,5 +245,94 @@ fn to_wire(pace: &Pace) -> proto::Order {
         jitter_256ths: u32::from(pace.jitter),
         retry_ms: u32::from(retry) * RETRY_UNIT_MS,
         is_hostile: pace.is_hostile,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime::from_start(Duration::from_secs(seconds))
+    }
+
+    fn pace(generation: u64, seconds: u64) -> Pace {
+        Pace { generation, interval: Duration::from_secs(seconds), jitter: 64, retry: 0, is_hostile: false }
+    }
+
+    fn post(generation: u64) -> Post {
+        let hello = Hello {
+            device: DeviceId([1; 16]),
+            key_id: 1,
+            boot: 1,
+            labels: Labels::new(),
+            generation,
+            can_probe: true,
+            lost: None,
+            peer: [127, 0, 0, 1].into(),
+        };
+        Post::new(&hello, CohortIndex(1), Some(pace(10, 80)), at(0))
+    }
+
+    fn generation(kinds: &[Kind]) -> Option<u64> {
+        kinds.iter().find_map(|kind| if let Kind::Order(order) = kind { Some(order.generation) } else { None })
+    }
+
+    #[test]
+    fn one_order_is_under_way_and_the_newest_waits() {
+        let post = post(0);
+        assert_eq!(generation(&post.take(at(1))), Some(10));
+        post.order(pace(11, 70));
+        post.order(pace(12, 60));
+        assert_eq!(post.take(at(2)), [], "the first is not answered");
+        assert_eq!(post.ack(10, at(3)), Acked::Taken(None));
+        assert_eq!(generation(&post.take(at(3))), Some(12));
+    }
+
+    #[test]
+    fn generations_that_a_device_is_told_only_rise() {
+        assert_eq!(generation(&post(0).take(at(1))), Some(10));
+        assert_eq!(generation(&post(10).take(at(1))), Some(10), "it has this one");
+        assert_eq!(generation(&post(11).take(at(1))), Some(12));
+        let post = post(GENERATION_MAX);
+        assert_eq!(generation(&post.take(at(1))), Some(GENERATION_MAX), "48 bits");
+        post.ack(GENERATION_MAX, at(2));
+        post.order(pace(11, 70));
+        assert_eq!(generation(&post.take(at(2))), Some(GENERATION_MAX));
+    }
+
+    #[test]
+    fn an_ack_never_goes_back_and_never_beyond_what_was_told() {
+        let post = post(0);
+        post.take(at(1));
+        for (generation, is_taken) in [(11, false), (10, true), (9, false), (10, true)] {
+            assert_eq!(post.ack(generation, at(2)) != Acked::Ignored, is_taken, "{generation}");
+        }
+    }
+
+    #[test]
+    fn a_silence_is_from_the_last_packet_either_way_and_a_gap_from_the_last_of_the_device() {
+        let post = post(0);
+        post.take(at(1));
+        post.ack(10, at(2));
+        post.order(pace(11, 70));
+        post.take(at(50));
+        let silence = post.beat(1, at(80));
+        assert_eq!((silence.silence, silence.gap), (Duration::from_secs(30), Duration::from_secs(78)));
+    }
+
+    #[test]
+    fn only_a_prompt_ack_confirms_that_a_push_passed() {
+        for (ack_at, is_confirmed) in [(61, true), (66, false)] {
+            let post = post(0);
+            post.take(at(1));
+            post.ack(10, at(1));
+            post.order(pace(11, 70));
+            post.take(at(60));
+            let confirmed = post.ack(11, at(ack_at));
+            let push =
+                ObservationKind::Push { device: post.device, silence: Duration::from_secs(59), is_confirmed: true };
+            assert_eq!(confirmed, Acked::Taken(is_confirmed.then_some(push)), "acked at {ack_at} s");
+        }
     }
 }

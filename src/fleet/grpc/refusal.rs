@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use flyball_sdk::device::labels::BadLabels;
 use tonic::Status;
 
 use super::frame::MESSAGE_MAX_BYTES;
-use super::hello::{LABELS_MAX, LABELS_MAX_BYTES};
 
 /// The hello must be whole by then.
 pub(super) const HELLO_MAX: Duration = Duration::from_secs(10);
@@ -31,8 +31,8 @@ pub(super) enum Refusal {
     Order,
     #[error("device_id must have 16 bytes, and has {bytes}")]
     DeviceId { bytes: usize },
-    #[error("labels must be at most {LABELS_MAX} and {LABELS_MAX_BYTES} bytes, keys not empty, no control characters")]
-    Labels,
+    #[error("labels: {0}")]
+    Labels(#[from] BadLabels),
     // One text for both: whether a key id exists is nobody's business.
     #[error("unknown key id or wrong token")]
     KeyId,
@@ -61,7 +61,7 @@ impl Refusal {
             Self::NotGrpc | Self::Method => "not_grpc",
             Self::Compressed | Self::TooLarge | Self::Truncated | Self::Malformed(_) | Self::Order => "malformed",
             Self::NoHello => "no_hello",
-            Self::DeviceId { .. } | Self::Labels => "invalid",
+            Self::DeviceId { .. } | Self::Labels(_) => "invalid",
             Self::KeyId => "key_id",
             Self::Token => "token",
             Self::StaleBoot => "stale_boot",
@@ -84,7 +84,7 @@ impl From<&Refusal> for Status {
             | Refusal::Malformed(_)
             | Refusal::Order
             | Refusal::DeviceId { .. }
-            | Refusal::Labels => Self::invalid_argument(text),
+            | Refusal::Labels(_) => Self::invalid_argument(text),
             Refusal::Method | Refusal::Compressed => Self::unimplemented(text),
             Refusal::TooLarge | Refusal::Full => Self::resource_exhausted(text),
             Refusal::NoHello | Refusal::Silent => Self::deadline_exceeded(text),

@@ -5,13 +5,15 @@
 //! contradict each other, a single box is given up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{Cell, ProbeOrder};
 
-use crate::keepalive::device::at_least;
+use crate::keepalive::device::{Offer, at_least};
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::lifetime::round;
 use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
 
@@ -50,10 +52,10 @@ pub struct Planned {
 
 impl Learning {
     /// Of which only the prior is known.
-    pub fn new(prior: &Prior) -> Self {
+    pub fn new(prior: &Prior, precision: Precision) -> Self {
         let mixture = Mixture::new(Arc::new(SearchWeights::from(prior)));
         let estimate = mixture.estimate(CONFIDENCE);
-        let belief = Some(Box::new(Belief::new(prior)));
+        let belief = Some(Box::new(Belief::new(prior).with_precision(precision)));
         Self { belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
     }
 
@@ -84,6 +86,9 @@ impl Learning {
             if !round.is_empty() {
                 return round.into_iter().map(|order| Planned { who: None, order }).collect();
             }
+            if let Some(cell) = belief.next_probe() {
+                return vec![Planned { who: None, order: ProbeOrder::one(cell) }];
+            }
             let answer = belief.answer();
             self.found = Some((answer.lower, answer.upper));
             self.belief = None;
@@ -102,9 +107,10 @@ impl Learning {
         self.is_learnt = true;
     }
 
-    /// Whether a running test of this silence can still change anything.
-    pub fn is_worth_waiting_for(&self, cell: Cell) -> bool {
-        self.belief.as_ref().is_none_or(|belief| round::is_worth_waiting_for(belief, cell))
+    /// Whether tests of these silences, which began `waited` ago, are to be waited for.
+    pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
+        let is_worth = |belief: &Belief| round::is_worth_waiting(belief, running.iter().copied(), waited);
+        self.belief.as_deref().is_none_or(is_worth)
     }
 
     /// Whether no more tests are needed, for now.
@@ -139,17 +145,19 @@ impl Learning {
         }
     }
 
-    /// The lifetime that devices may try; none while it is searched for.
-    pub fn offer(&self) -> Option<Cell> {
+    /// The lifetime that devices may try, and the most that it may be; nothing while it is searched for.
+    pub fn offer(&self) -> Option<Offer> {
         if self.belief.is_some() {
             return None;
         }
         let is_known = |one: &&BoxEstimate| {
             one.share >= SHARE_MIN && one.upper.number().saturating_sub(one.lower.number()) <= NARROW_CELLS
         };
-        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| one.lower);
-        let offer = self.found.map(|(lower, _)| lower).or_else(of_mixture);
-        offer.or((self.is_learnt && self.estimate.lower.number() > 0).then_some(self.estimate.lower))
+        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| (one.lower, one.upper));
+        let is_last_word = self.is_learnt && self.estimate.lower.number() > 0;
+        let of_bounds = || is_last_word.then_some((self.estimate.lower, self.estimate.upper));
+        let (lower, upper) = self.found.or_else(of_mixture).or_else(of_bounds)?;
+        Some(Offer { lower, upper })
     }
 
     /// Each device's own evidence, as far as it is kept.
@@ -175,7 +183,7 @@ fn is_one_box(brackets: &[Bracket]) -> bool {
 }
 
 /// The range that lifetimes are looked for in.
-pub fn range(shortest: std::time::Duration, longest: std::time::Duration) -> (Cell, Cell) {
+pub fn range(shortest: Duration, longest: Duration) -> (Cell, Cell) {
     let first = Cell::new(Cell::at_most(shortest).number().max(1));
     (first, at_least(longest).max(first.plus(2)))
 }

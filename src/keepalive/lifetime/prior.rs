@@ -51,10 +51,15 @@ impl Prior {
 
     /// Vendors' values within these two cells, and a third flat; all flat where none lies there.
     pub fn vendors(first: Cell, last: Cell) -> Self {
+        Self::vendors_scaled(first, last, 1.0)
+    }
+
+    /// The same where everything is `scale` times as long: a lab or a demonstration is faster than the field.
+    pub fn vendors_scaled(first: Cell, last: Cell, scale: f64) -> Self {
         let flat = Self::flat(first, last);
         let mut spikes = vec![0.0; flat.masses.len()];
         for seconds in VENDORS_SECONDS {
-            let cell = Cell::at_most(Duration::from_secs(seconds));
+            let cell = Cell::at_most(Duration::from_secs(seconds).mul_f64(scale));
             let bin = i32::from(cell.number()) - i32::from(flat.first.number()) + 1;
             if bin >= 1 && (bin as usize) < spikes.len() - 1 {
                 add_kernel(&mut spikes, bin, SPIKE_CELLS, 1.0);

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use super::around::Around;
 use super::output::{Event, Flow, Output};
 use super::side::{Side, Work};
-use super::voice::Voice;
 use crate::device::probe::{FLOWS_MAX, ProbeOrder};
 use crate::device::wire::{Ack, told};
 
@@ -19,15 +19,6 @@ pub(super) struct Told {
     pub(super) is_unreplied: bool,
     /// Of the beat whose ack told it.
     pub(super) sequence: u32,
-}
-
-/// What surrounds a probe.
-pub(super) struct Around<'a> {
-    pub(super) now: Duration,
-    pub(super) retry: Duration,
-    pub(super) rtt: Duration,
-    pub(super) voice: &'a mut Voice,
-    pub(super) out: &'a mut Vec<Output>,
 }
 
 /// The probe.
@@ -44,16 +35,8 @@ impl Told {
         ack.order().map(|order| Self { order, is_unreplied, sequence: ack.sequence })
     }
 
-    fn work<'a>(&self, around: &'a mut Around<'_>) -> Work<'a> {
-        Work {
-            now: around.now,
-            order: self.order,
-            is_unreplied: self.is_unreplied,
-            retry: around.retry,
-            rtt: around.rtt,
-            voice: around.voice,
-            out: around.out,
-        }
+    fn work<'a, 'b>(&self, rtt: Duration, around: &'a mut Around<'b>) -> Work<'a, 'b> {
+        Work { order: self.order, is_unreplied: self.is_unreplied, rtt, around }
     }
 }
 
@@ -71,14 +54,14 @@ impl Probing {
     }
 
     /// Begins a probe, in place of the one that runs.
-    pub(super) fn begin(&mut self, told: Told, around: &mut Around<'_>) {
+    pub(super) fn begin(&mut self, told: Told, rtt: Duration, around: &mut Around<'_>) {
         self.forget(around.out);
         self.told = Some(told);
         let order = told.order;
         let [shortest, longest] = [0, u16::from(order.flows) - 1].map(|flow| order.cell(flow).silence());
-        around.out.push(Output::Event(Event::Probing { flows: order.flows, shortest, longest }));
+        around.event(Event::Probing { flows: order.flows, shortest, longest });
         for (index, side) in (0..order.flows).zip(&mut self.sides) {
-            *side = Some(Side::open(index, &mut told.work(around)));
+            *side = Some(Side::open(index, &mut told.work(rtt, around)));
         }
     }
 
@@ -88,12 +71,12 @@ impl Probing {
     }
 
     /// What is due.
-    pub(super) fn timeout(&mut self, around: &mut Around<'_>) {
-        self.each(around, |side, work| side.timeout(work));
+    pub(super) fn timeout(&mut self, rtt: Duration, around: &mut Around<'_>) {
+        self.each(rtt, around, |side, work| side.timeout(work));
     }
 
     /// Something came to a side flow, or to the main one as a control.
-    pub(super) fn handle(&mut self, flow: Flow, ack: &Ack, around: &mut Around<'_>) {
+    pub(super) fn handle(&mut self, flow: Flow, ack: &Ack, rtt: Duration, around: &mut Around<'_>) {
         let Some(named) = ProbeOrder::from_bits(ack.probe) else { return };
         let is_control = ack.flags & told::CONTROL != 0;
         let order = self.told.map(|told| ProbeOrder { flows: named.flows, ..told.order });
@@ -102,18 +85,18 @@ impl Probing {
             return;
         }
         let index = usize::from(named.flows - 1);
-        self.each(around, |side, work| match side.flow() == Flow::side(index as u8) {
+        self.each(rtt, around, |side, work| match side.flow() == Flow::side(index as u8) {
             true if is_control => side.controlled(ack),
             true => side.answered(ack, work),
             false => {}
         });
     }
 
-    fn each(&mut self, around: &mut Around<'_>, mut act: impl FnMut(&mut Side, &mut Work<'_>)) {
+    fn each(&mut self, rtt: Duration, around: &mut Around<'_>, mut act: impl FnMut(&mut Side, &mut Work<'_, '_>)) {
         let Some(told) = self.told else { return };
         for slot in &mut self.sides {
             let Some(side) = slot else { continue };
-            act(side, &mut told.work(around));
+            act(side, &mut told.work(rtt, around));
             if side.is_done() {
                 around.out.push(Output::Close(side.flow()));
                 *slot = None;

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use super::around::Around;
 use super::output::{Event, Flow, Message, Output, Probed};
-use super::voice::Voice;
 use crate::device::probe::{Cell, ProbeOrder, ProbeOutcome, ProbePhase, ProbeReport, SETTLE, TRIES, TRY_EVERY};
 use crate::device::wire::{Ack, sent};
 
@@ -23,6 +23,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// test. A 256th is less than a cell.
 const LATE: Duration = Duration::from_millis(250);
 const LATE_PART: u32 = 256;
+/// The most of the main flow's round trip that is believed of a side flow on which nothing was answered: to the server
+/// the silence seems shorter by it, and it refuses a test that seems to be shorter by half a second.
+const UNMEASURED_RTT_MAX: Duration = Duration::from_millis(250);
 
 /// A side flow at work.
 #[derive(Debug, Clone)]
@@ -56,34 +59,30 @@ enum Step {
 }
 
 /// What a side flow works with.
-pub(super) struct Work<'a> {
-    pub(super) now: Duration,
+pub(super) struct Work<'a, 'b> {
     pub(super) order: ProbeOrder,
     pub(super) is_unreplied: bool,
-    /// Between two sendings of the same.
-    pub(super) retry: Duration,
     /// There and back on the main flow, as far as it is known.
     pub(super) rtt: Duration,
-    pub(super) voice: &'a mut Voice,
-    pub(super) out: &'a mut Vec<Output>,
+    pub(super) around: &'a mut Around<'b>,
 }
 
 impl Side {
     /// Opens the flow.
-    pub(super) fn open(index: u8, work: &mut Work<'_>) -> Self {
+    pub(super) fn open(index: u8, work: &mut Work<'_, '_>) -> Self {
         let mut side = Self {
             index,
             step: Step::Opening,
             tries: 0,
             first: 0,
             questions: [0; TRIES as usize],
-            sent_at: work.now,
-            due: work.now,
+            sent_at: work.around.now,
+            due: work.around.now,
             rtt: None,
             controls: 0,
             passed: 0,
         };
-        work.out.push(Output::Open(side.flow()));
+        work.around.out.push(Output::Open(side.flow()));
         side.step(Step::Opening, work);
         if work.is_unreplied {
             side.fall_silent(work);
@@ -104,8 +103,8 @@ impl Side {
     }
 
     /// What is due.
-    pub(super) fn timeout(&mut self, work: &mut Work<'_>) {
-        if work.now < self.due {
+    pub(super) fn timeout(&mut self, work: &mut Work<'_, '_>) {
+        if work.around.now < self.due {
             return;
         }
         match self.step {
@@ -122,8 +121,8 @@ impl Side {
         }
     }
 
-    fn is_late(&self, work: &Work<'_>) -> bool {
-        work.now - self.due > LATE + self.cell(work.order).silence() / LATE_PART
+    fn is_late(&self, work: &Work<'_, '_>) -> bool {
+        work.around.now - self.due > LATE + self.cell(work.order).silence() / LATE_PART
     }
 
     fn judged(&self) -> ProbeOutcome {
@@ -135,15 +134,15 @@ impl Side {
     }
 
     /// Something came to the side flow.
-    pub(super) fn answered(&mut self, ack: &Ack, work: &mut Work<'_>) {
-        let is_of_step = (self.first..=work.voice.sequence).contains(&ack.sequence);
+    pub(super) fn answered(&mut self, ack: &Ack, work: &mut Work<'_, '_>) {
+        let is_of_step = (self.first..=work.around.voice.sequence).contains(&ack.sequence);
         match self.step {
             Step::Opening if is_of_step => {
-                self.measure(ack, work.now);
+                self.measure(ack, work.around.now);
                 (self.step, self.due) = (Step::Opened, self.sent_at + SETTLE);
             }
             Step::Settling if is_of_step => {
-                self.measure(ack, work.now);
+                self.measure(ack, work.around.now);
                 self.fall_silent(work);
             }
             // A late answer to an earlier sending: not silent yet.
@@ -176,13 +175,13 @@ impl Side {
 
     /// The silence begins. It ends when a packet comes back to the NAT, about a round trip after it is asked for; the
     /// shorter of what was measured is taken, since a silence that was cut short might survive wrongly.
-    fn fall_silent(&mut self, work: &Work<'_>) {
-        let rtt = self.rtt.map_or(work.rtt, |rtt| rtt.min(work.rtt));
+    fn fall_silent(&mut self, work: &Work<'_, '_>) {
+        let rtt = self.rtt.unwrap_or(UNMEASURED_RTT_MAX).min(work.rtt);
         self.step = Step::Silent;
-        self.due = work.now + self.cell(work.order).silence().saturating_sub(rtt);
+        self.due = work.around.now + self.cell(work.order).silence().saturating_sub(rtt);
     }
 
-    fn end(&mut self, outcome: ProbeOutcome, work: &mut Work<'_>) {
+    fn end(&mut self, outcome: ProbeOutcome, work: &mut Work<'_, '_>) {
         let probed = Probed {
             cell: self.cell(work.order),
             is_unreplied: work.is_unreplied,
@@ -190,18 +189,18 @@ impl Side {
             controls: self.controls.count_ones() as u8,
             passed: self.passed.count_ones() as u8,
         };
-        work.out.push(Output::Event(Event::Probed(probed)));
+        work.around.event(Event::Probed(probed));
         self.step(Step::Reporting(outcome), work);
     }
 
-    fn step(&mut self, step: Step, work: &mut Work<'_>) {
+    fn step(&mut self, step: Step, work: &mut Work<'_, '_>) {
         (self.step, self.tries) = (step, 0);
         self.say(work);
-        self.first = work.voice.sequence;
+        self.first = work.around.voice.sequence;
     }
 
     /// Sends what the step sends, once more.
-    fn say(&mut self, work: &mut Work<'_>) {
+    fn say(&mut self, work: &mut Work<'_, '_>) {
         let (phase, outcome) = match self.step {
             Step::Opening => (ProbePhase::Open, ProbeOutcome::Lost),
             Step::Settling => (ProbePhase::Settle, ProbeOutcome::Lost),
@@ -212,19 +211,19 @@ impl Side {
         let (controls, passed) = (self.controls.count_ones() as u8, self.passed.count_ones() as u8);
         let report = ProbeReport { order: work.order, flow: self.index, phase, outcome, controls, passed };
         let flags = if work.is_unreplied { sent::UNREPLIED } else { 0 };
-        let request = work.voice.probe(flags, report);
+        let request = work.around.voice.probe(flags, report);
         let flow = if phase == ProbePhase::Test { Flow::MAIN } else { self.flow() };
-        work.out.push(Output::Send { flow, message: Message::Request(request) });
+        work.around.send(flow, Message::Request(request));
         if phase == ProbePhase::Test {
             self.questions[usize::from(self.tries)] = request.sequence;
         }
         self.tries += 1;
-        self.sent_at = work.now;
-        self.due = work.now
+        self.sent_at = work.around.now;
+        self.due = work.around.now
             + match (phase, self.tries) {
                 (ProbePhase::Test, TRIES) => ANSWER_WAIT,
                 (ProbePhase::Test, _) => TRY_EVERY,
-                _ => work.retry,
+                _ => work.around.retry_wait(1),
             };
     }
 }

@@ -93,3 +93,12 @@ fn a_retry_profile_is_told_and_never_below_the_shortest_gap() {
     rig.pass(secs(1.0));
     assert_eq!(rig.beats().len(), 6, "every 200 ms, not every 20");
 }
+
+#[test]
+fn what_asks_a_new_address_who_is_there_orders_nothing() {
+    let mut rig = Rig::new();
+    rig.ack_with(told::NEW_ADDRESS, pace(1 << 40, 300.0), 0);
+    assert_eq!((rig.machine.pace().generation, rig.kept.len()), (0, 0));
+    rig.ack_with(0, pace(10, 80.0), 0);
+    assert_eq!(rig.machine.pace(), pace(10, 80.0));
+}
