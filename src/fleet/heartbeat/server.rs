@@ -1,5 +1,6 @@
 //! The server: binds, starts a thread a worker, hands commands on, and ends with the shutdown.
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -126,7 +127,16 @@ impl HeartbeatServer {
                 parcels
             });
             let built = self.build(registries, joined, parcels, stop);
-            let threads: Vec<_> = built.into_iter().map(|worker| scope.spawn(|| run(worker, stop))).collect();
+            let spawn = |(index, worker)| {
+                let named = std::thread::Builder::new().name(format!("heartbeat-{index}"));
+                named.spawn_scoped(scope, move || run(worker, stop))
+            };
+            // A thread that cannot be made ends those before it.
+            let threads: io::Result<Vec<_>> = built.into_iter().enumerate().map(spawn).collect();
+            let threads = threads.map_err(|source| {
+                stop.cancel();
+                RunError::Thread(source)
+            })?;
             let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             ended.into_iter().try_for_each(|ended| ended.map_err(|_| RunError::Fallen)?.map_err(RunError::Worker))
         })?;

@@ -79,6 +79,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// A thread cannot be made.
+    #[error("cannot start a thread for heartbeats")]
+    Thread(#[source] io::Error),
     /// A thread fell.
     #[error("a thread of the heartbeats fell")]
     Fallen,

@@ -1,0 +1,129 @@
+//! Something that answers, on one thread, on one core.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use flyball::fleet::cohorts::CohortTable;
+use flyball::fleet::heartbeat::counters::{Count, Counters};
+use flyball::fleet::heartbeat::handle::Handle;
+use flyball::fleet::heartbeat::server::HeartbeatServer;
+use flyball::fleet::heartbeat::settings::Settings;
+use flyball::fleet::keys::MasterKeys;
+use flyball::fleet::wiring::{COMMANDS_QUEUE, OBSERVATIONS_QUEUE, Wiring};
+use flyball::keepalive::order::{CohortOrder, Orders};
+use flyball::time::Clock;
+use flyball_sdk::device::jitter::Pace;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::fleet::MASTER;
+use crate::thread;
+
+enum Counted {
+    Bare(Arc<AtomicU64>),
+    Server(Handle),
+}
+
+pub(crate) struct Running {
+    address: SocketAddr,
+    thread: i32,
+    counted: Counted,
+    shutdown: CancellationToken,
+    driver: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    pub(crate) fn bare(address: SocketAddr, thread: i32, handled: Arc<AtomicU64>) -> Self {
+        let counted = Counted::Bare(handled);
+        Self { address, thread, counted, shutdown: CancellationToken::new(), driver: None }
+    }
+
+    /// One worker, a loop that reads all it is told, and an order for everybody.
+    pub(crate) fn server(devices: usize, second_ack_after: Option<Duration>) -> Self {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let settings = Settings { workers: Some(1), devices, ..Settings::new(address) };
+        let keys = Arc::new(MasterKeys::one(1, MASTER));
+        let server = HeartbeatServer::bind(&settings, keys, Arc::default(), Clock::start()).expect("bound");
+        let (address, handle, shutdown) = (server.local_addr(), server.handle(), CancellationToken::new());
+        let (stop, wiring) = (shutdown.clone(), wiring(second_ack_after));
+        let driver = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let (wiring, mut observations) = wiring;
+            runtime.spawn(async move { while observations.recv().await.is_some() {} });
+            runtime.block_on(server.run(wiring, stop)).expect("it runs until the end");
+        });
+        let thread = thread::named("heartbeat-0");
+        thread::pin(thread, 0);
+        Self { address, thread, counted: Counted::Server(handle), shutdown, driver: Some(driver) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn thread(&self) -> i32 {
+        self.thread
+    }
+
+    /// Heartbeats that were taken and answered.
+    pub(crate) fn handled(&self) -> u64 {
+        match &self.counted {
+            Counted::Bare(handled) => handled.load(Ordering::Relaxed),
+            Counted::Server(handle) => handle.counters().get(Count::Accepted),
+        }
+    }
+
+    /// Datagrams that came, refused or not.
+    pub(crate) fn received(&self) -> u64 {
+        let refused = |counters: Counters| counters.all().filter(|(count, _)| count.is_refusal()).map(|(_, n)| n).sum();
+        match &self.counted {
+            Counted::Bare(handled) => handled.load(Ordering::Relaxed),
+            Counted::Server(handle) => {
+                let refused: u64 = refused(handle.counters());
+                let of = |count| handle.counters().get(count);
+                refused + of(Count::Accepted) + of(Count::Duplicate)
+            }
+        }
+    }
+
+    pub(crate) fn second_acks(&self) -> u64 {
+        match &self.counted {
+            Counted::Bare(_) => 0,
+            Counted::Server(handle) => handle.counters().get(Count::SecondAcked),
+        }
+    }
+
+    pub(crate) fn devices(&self) -> usize {
+        match &self.counted {
+            Counted::Bare(_) => 0,
+            Counted::Server(handle) => handle.devices(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.driver.take().into_iter().for_each(|driver| driver.join().expect("it ended in order"));
+    }
+}
+
+type Observed = mpsc::Receiver<Vec<flyball::keepalive::observation::Observation>>;
+
+fn wiring(second_ack_after: Option<Duration>) -> (Wiring, Observed) {
+    let cohorts = Arc::new(CohortTable::new(Arc::default()));
+    let interval = Duration::from_secs(90);
+    let pace = Pace { generation: 1_795_000_000_000, interval, jitter: 64, retry: 0, is_hostile: false };
+    let key = cohorts.since(0)[0].key.clone();
+    let order = CohortOrder { key, pace, second_ack_after, tell_silences_from: Duration::from_secs(15) };
+    let orders = Orders { generation: pace.generation, cohorts: vec![Arc::new(order)] };
+    let (sender, observations) = mpsc::channel(OBSERVATIONS_QUEUE);
+    // The loop's end of the commands may close: devices are answered all the same.
+    let (_, commands) = mpsc::channel(COMMANDS_QUEUE);
+    let (_, changed) = watch::channel(0);
+    let orders = Arc::new(ArcSwap::from_pointee(orders));
+    (Wiring { orders, changed, commands, observations: sender, cohorts }, observations)
+}

@@ -1,0 +1,58 @@
+//! What the kernel knows of our threads.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// A thread's processor time since some moment.
+pub(crate) struct Processor {
+    thread: i32,
+    since: Duration,
+}
+
+impl Processor {
+    pub(crate) fn of(thread: i32) -> Self {
+        Self { thread, since: spent(thread) }
+    }
+
+    pub(crate) fn spent(&self) -> Duration {
+        spent(self.thread) - self.since
+    }
+}
+
+/// `schedstat`, first field: nanoseconds on a processor.
+fn spent(thread: i32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).expect("the thread runs");
+    Duration::from_nanos(text.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("a number"))
+}
+
+/// The thread of this name.
+pub(crate) fn named(name: &str) -> i32 {
+    loop {
+        let tasks = fs::read_dir("/proc/self/task").expect("our own").flatten();
+        let mut ids = tasks.filter_map(|task| task.file_name().to_str()?.parse::<i32>().ok());
+        let is_it =
+            |id: &i32| fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|comm| comm.trim() == name);
+        if let Some(id) = ids.find(is_it) {
+            return id;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Keeps a thread on one core; 0 is the calling thread.
+pub(crate) fn pin(thread: i32, core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core).expect("a core");
+    // A machine with one core has only that.
+    let _ = sched_setaffinity(Pid::from_raw(thread), &set);
+}
+
+/// Memory of this process that is in use.
+pub(crate) fn resident_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("our own");
+    let pages: u64 = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * 4_096
+}
