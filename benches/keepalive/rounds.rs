@@ -6,7 +6,7 @@ use flyball::keepalive::lifetime::trial::search::{Guess, Trial};
 
 use super::sheet::{Figure, Sheet, for_each};
 
-const RUNS: u64 = 2_000;
+const RUNS: u64 = 1_000;
 const DEVICES: usize = 8;
 const FLOWS: u8 = 4;
 const ROUNDS: f64 = 3.0;

@@ -173,10 +173,10 @@ impl Board {
 
     /// Bits of cutting the piece between two cuts, `here` of all below the place; none where one answer covers the piece.
     fn cut(&self, left: Side, here: f64, right: Side) -> f64 {
-        if let (Some(low), Some(high)) = (left.at, right.at) {
-            if self.reach.get(low).is_none_or(|reach| high <= *reach) {
-                return 0.0;
-            }
+        if let (Some(low), Some(high)) = (left.at, right.at)
+            && self.reach.get(low).is_none_or(|reach| high <= *reach)
+        {
+            return 0.0;
         }
         let (low, high) = (here - left.below, right.below - here);
         (piece(low) + piece(high) - piece(low + high)).max(0.0)
