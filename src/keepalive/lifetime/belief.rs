@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use flyball_sdk::device::probe::{CELLS, Cell};
 
 use super::prior::Prior;
-use super::probe::Precision;
+use super::probe::{Precision, reaches};
 
 /// Granularities of timer wheels in cells, and how much each is believed before anything is seen: none, 1.5 %, 5 %.
 pub(super) const EDGES: [(usize, f64); 3] = [(0, 0.85), (3, 0.10), (10, 0.05)];
@@ -45,24 +45,24 @@ pub struct Belief {
     /// By granularity; all of them together sum to 1.
     planes: [Box<[f64]>; EDGES.len()],
     pub(super) precision: Precision,
+    /// For each bin, the one before which an answer for it ends.
+    pub(super) reaches: Box<[u16]>,
 }
 
 impl Belief {
     /// As believed before any test.
     pub fn new(prior: &Prior) -> Self {
         let plane = |share: f64| prior.masses().iter().map(|mass| (mass * share).max(MASS_MIN)).collect();
-        let mut belief = Self {
-            first: prior.first(),
-            bins: prior.masses().len(),
-            planes: EDGES.map(|(_, share)| plane(share)),
-            precision: Precision::default(),
-        };
+        let (first, bins, precision) = (prior.first(), prior.masses().len(), Precision::default());
+        let reaches = reaches(first, bins, &precision);
+        let mut belief = Self { first, bins, planes: EDGES.map(|(_, share)| plane(share)), precision, reaches };
         belief.normalise();
         belief
     }
 
     /// Searched to this precision instead of the default one.
-    pub const fn with_precision(mut self, precision: Precision) -> Self {
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.reaches = reaches(self.first, self.bins, &precision);
         self.precision = precision;
         self
     }
@@ -105,9 +105,9 @@ impl Belief {
     }
 
     fn normalise(&mut self) {
-        let sum: f64 = self.planes.iter().map(|plane| plane.iter().sum::<f64>()).sum();
-        for mass in self.planes.iter_mut().flat_map(|plane| plane.iter_mut()) {
-            *mass = (*mass / sum).max(MASS_MIN);
+        let scale = 1.0 / self.planes.iter().map(|plane| sum(plane)).sum::<f64>();
+        for plane in &mut self.planes {
+            plane.iter_mut().for_each(|mass| *mass = (*mass * scale).max(MASS_MIN));
         }
     }
 
@@ -179,4 +179,114 @@ impl Belief {
 
 fn scale(masses: &mut [f64], factor: f64) {
     masses.iter_mut().for_each(|mass| *mass *= factor);
+}
+
+/// In eight lanes: one after the other, each addition would wait for the one before.
+fn sum(masses: &[f64]) -> f64 {
+    let (eights, rest) = masses.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for eight in eights {
+        lanes.iter_mut().zip(eight).for_each(|(lane, mass)| *lane += mass);
+    }
+    lanes.iter().chain(rest).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cell(seconds: f64) -> Cell {
+        Cell::at_most(Duration::from_secs_f64(seconds))
+    }
+
+    fn expired(false_probability: f64) -> Evidence {
+        Evidence::Expired { false_probability }
+    }
+
+    fn any_evidence() -> impl Strategy<Value = Vec<(u16, Evidence)>> {
+        let evidence = prop_oneof![Just(Evidence::Survived), (0.0..=1.0).prop_map(expired)];
+        prop::collection::vec((0..CELLS, evidence), 0..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_is_seen_the_belief_sums_to_one_and_bounds_are_in_order(seen in any_evidence(), at in 0.0..1.0) {
+            let mut belief = Belief::new(&Prior::default());
+            seen.iter().for_each(|(number, evidence)| belief.observe(Cell::new(*number), *evidence));
+            prop_assert!((belief.masses().sum::<f64>() - 1.0).abs() < 1e-9);
+            let (lower, upper) = belief.credible(at);
+            prop_assert!(lower < upper);
+            prop_assert!(belief.quantile(at * 0.5) <= belief.quantile(at));
+            let (wider_lower, wider_upper) = belief.credible(0.5 + 0.5 * at);
+            prop_assert!(wider_lower <= lower && upper <= wider_upper);
+            prop_assert!(belief.mass_within(lower, upper) >= at - 1e-9);
+        }
+
+        #[test]
+        fn a_survival_never_lowers_a_bound_and_an_expiry_never_raises_one(seen in any_evidence(), number in 0..CELLS) {
+            let mut before = Belief::new(&Prior::default());
+            seen.iter().for_each(|(number, evidence)| before.observe(Cell::new(*number), *evidence));
+            for q in [0.001, 0.5, 0.999] {
+                let (mut more, mut less) = (before.clone(), before.clone());
+                more.observe(Cell::new(number), Evidence::Survived);
+                less.observe(Cell::new(number), expired(0.01));
+                prop_assert!(more.quantile(q) >= before.quantile(q));
+                prop_assert!(less.quantile(q) <= before.quantile(q));
+            }
+        }
+    }
+
+    #[test]
+    fn an_outcome_that_is_as_likely_either_way_changes_nothing() {
+        let mut belief = Belief::new(&Prior::default());
+        let before: Vec<f64> = belief.masses().collect();
+        belief.observe(cell(100.0), expired(1.0));
+        assert!(belief.masses().zip(before).all(|(a, b)| (a - b).abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_lifetime_between_a_survival_and_an_expiry_is_known_to_lie_there() {
+        let mut belief = Belief::new(&Prior::default());
+        belief.observe(cell(110.0), Evidence::Survived);
+        (0..3).for_each(|_| belief.observe(cell(112.0), expired(1e-3)));
+        let (lower, upper) = belief.credible(0.9);
+        assert!(lower >= cell(110.0) && upper <= cell(112.0), "{lower:?} {upper:?}");
+        assert!((belief.answer().lifetime.as_secs_f64() - 111.0).abs() < 1.2);
+    }
+
+    #[test]
+    fn a_wheel_that_answers_both_ways_is_not_taken_for_noise() {
+        let mut belief = Belief::new(&Prior::default());
+        for _ in 0..3 {
+            belief.observe(cell(120.0), Evidence::Survived);
+            belief.observe(cell(118.5), expired(1e-3));
+        }
+        let (lower, upper) = belief.credible(0.999);
+        assert!(lower < cell(118.5) && lower > cell(112.0) && upper < cell(122.0), "{lower:?} {upper:?}");
+    }
+
+    #[test]
+    fn lifetimes_outside_the_range_are_said_to_be_there() {
+        let prior = Prior::default();
+        let (mut short, mut long) = (Belief::new(&prior), Belief::new(&prior));
+        (0..4).for_each(|_| short.observe(prior.first(), expired(1e-3)));
+        (0..4).for_each(|_| long.observe(prior.last(), Evidence::Survived));
+        assert!(short.next_probe().is_none() && short.credible(0.999).1 <= prior.first());
+        // A wheel may begin to forget a little below the last silence that it was seen to survive.
+        assert!(long.next_probe().is_none() && long.credible(0.999).0 >= prior.last().minus(10));
+    }
+
+    #[test]
+    fn a_mistaken_survival_is_outweighed_in_the_end() {
+        let mut belief = Belief::new(&Prior::default());
+        belief.observe(cell(600.0), Evidence::Survived);
+        (0..8).for_each(|_| belief.observe(cell(100.0), expired(1e-3)));
+        assert!(belief.quantile(0.999) <= cell(100.0));
+    }
 }

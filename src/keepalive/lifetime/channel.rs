@@ -122,3 +122,53 @@ impl Share {
         (mean + UPPER * (mean * (1.0 - mean) / (self.of + 1.0)).sqrt()).min(1.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learnt(sent: u32, lost: u32) -> Channel {
+        let mut channel = Channel::new();
+        channel.short_gap(sent, lost);
+        channel
+    }
+
+    #[test]
+    fn a_test_without_a_control_says_nothing() {
+        assert_eq!(learnt(1_000, 50).false_expiry(0), 1.0);
+    }
+
+    #[test]
+    fn more_controls_make_an_expiry_surer_and_more_loss_less_sure() {
+        for lost in (0..500).step_by(25) {
+            let channel = learnt(1_000, lost);
+            let falls = [1, 2, 3].map(|controls| channel.false_expiry(controls));
+            assert!(falls.is_sorted_by(|a, b| a >= b), "{lost}: {falls:?}");
+            let worse = learnt(1_000, lost + 25);
+            assert!((1..=3).all(|controls| worse.false_expiry(controls) >= channel.false_expiry(controls)));
+            assert!(falls.iter().all(|p| (FALSE_EXPIRY_MIN..=FALSE_EXPIRY_MAX).contains(p)));
+        }
+    }
+
+    #[test]
+    fn an_unknown_channel_is_trusted_less_than_a_good_one() {
+        assert!(Channel::new().false_expiry(3) > learnt(1_000, 0).false_expiry(3));
+        assert!(learnt(20, 1).false_expiry(1) > learnt(2_000, 100).false_expiry(1));
+    }
+
+    #[test]
+    fn losses_that_cluster_make_an_expiry_less_sure() {
+        let (mut alone, mut in_bursts) = (learnt(1_000, 100), learnt(1_000, 100));
+        alone.after_lost(100, 10);
+        in_bursts.after_lost(100, 70);
+        assert!(in_bursts.false_expiry(3) > 10.0 * alone.false_expiry(3));
+    }
+
+    #[test]
+    fn the_controls_of_tests_are_short_gaps_too() {
+        let mut channel = Channel::new();
+        (0..1_000).for_each(|test| channel.controls(if test % 5 == 0 { 2 } else { 3 }));
+        assert!((channel.loss_ratio() - 1.0 / 15.0).abs() < 1e-3);
+        assert_eq!(channel.false_expiry(3), FALSE_EXPIRY_MIN);
+    }
+}

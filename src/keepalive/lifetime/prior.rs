@@ -19,6 +19,8 @@ const FLAT_SHARE: f64 = 0.35;
 const NEIGHBOURS_SHARE: f64 = 0.6;
 /// How far, in cells, a neighbour's belief is smeared: its box is alike, not the same.
 const NEIGHBOUR_CELLS: f64 = 2.0;
+/// Less of a neighbour's belief than this says nothing.
+const NEIGHBOUR_MASS_MIN: f64 = 1e-9;
 /// The part of belief that is flat where there are neighbours, apart from what is flat in the vendors' part.
 const SHARED_FLAT_SHARE: f64 = 0.1;
 /// The part of flat belief on either side of the range.
@@ -55,8 +57,8 @@ impl Prior {
         let mut spikes = vec![0.0; flat.masses.len()];
         for seconds in VENDORS_SECONDS {
             let cell = Cell::at_most(Duration::from_secs(seconds));
-            let bin = i32::from(cell.number()) - i32::from(flat.first.number()) + 1;
-            if bin >= 1 && (bin as usize) < spikes.len() - 1 {
+            if flat.first <= cell && cell < flat.last() {
+                let bin = usize::from(cell.number() - flat.first.number()) + 1;
                 add_kernel(&mut spikes, bin, SPIKE_CELLS, 1.0);
             }
         }
@@ -75,8 +77,8 @@ impl Prior {
         let mut share = 1.0;
         for neighbour in neighbours.iter().filter(alike) {
             share *= 0.5;
-            for (bin, mass) in neighbour.masses().enumerate() {
-                add_kernel(&mut theirs, bin as i32, NEIGHBOUR_CELLS, share * mass);
+            for (bin, mass) in neighbour.masses().enumerate().filter(|(_, mass)| *mass > NEIGHBOUR_MASS_MIN) {
+                add_kernel(&mut theirs, bin, NEIGHBOUR_CELLS, share * mass);
             }
         }
         normalise(&mut theirs);
@@ -112,17 +114,18 @@ impl Prior {
 }
 
 /// Adds `mass` around a bin, falling off by half each `half` bins; what falls outside is left out.
-fn add_kernel(masses: &mut [f64], bin: i32, half: f64, mass: f64) {
-    if mass < 1e-12 {
-        return;
-    }
-    let reach = (8.0 * half) as i32;
-    let share = mass * 0.5_f64.powf(1.0 / half).mul_add(-1.0, 1.0) / 2.0;
-    for offset in -reach..=reach {
-        let target = bin + offset;
-        if target >= 0 && (target as usize) < masses.len() {
-            masses[target as usize] += share * 0.5_f64.powf(f64::from(offset.abs()) / half);
+fn add_kernel(masses: &mut [f64], bin: usize, half: f64, mass: f64) {
+    let fall = 0.5_f64.powf(1.0 / half);
+    let share = mass * (1.0 - fall) / (1.0 + fall);
+    let mut side = share;
+    for offset in 0..(8.0 * half) as usize {
+        if let Some(above) = masses.get_mut(bin + offset) {
+            *above += side;
         }
+        if let Some(below) = bin.checked_sub(offset).filter(|_| offset > 0) {
+            masses[below] += side;
+        }
+        side *= fall;
     }
 }
 
@@ -130,5 +133,49 @@ fn normalise(masses: &mut [f64]) {
     let sum: f64 = masses.iter().sum();
     if sum > 0.0 {
         masses.iter_mut().for_each(|mass| *mass /= sum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(seconds: f64) -> Cell {
+        Cell::at_most(Duration::from_secs_f64(seconds))
+    }
+
+    fn mass_around(prior: &Prior, seconds: f64) -> f64 {
+        Belief::new(prior).mass_within(cell(seconds).minus(6), cell(seconds).plus(7))
+    }
+
+    #[test]
+    fn every_prior_sums_to_one_and_rules_nothing_out() {
+        let belief = Belief::new(&Prior::default());
+        let short = Prior::vendors(cell(0.8), cell(12.0));
+        let shared = Prior::shared(&[&belief, &Belief::new(&short)]);
+        for prior in [Prior::default(), Prior::flat(cell(1.0), cell(1.0)), short, shared, Prior::shared(&[])] {
+            assert!((prior.masses().iter().sum::<f64>() - 1.0).abs() < 1e-6, "{prior:?}");
+            assert!(prior.masses().iter().all(|mass| *mass > 1e-5));
+        }
+    }
+
+    #[test]
+    fn vendors_values_are_likelier_than_those_between() {
+        let prior = Prior::default();
+        for seconds in VENDORS_SECONDS {
+            assert!(mass_around(&prior, seconds as f64) > 0.05, "{seconds}");
+        }
+        assert!(mass_around(&prior, 230.0) < 0.01);
+    }
+
+    #[test]
+    fn a_neighbours_value_is_likely_and_others_stay_possible() {
+        let mut neighbour = Belief::new(&Prior::default());
+        neighbour.observe(cell(229.0), super::super::belief::Evidence::Survived);
+        neighbour.observe(cell(231.0), super::super::belief::Evidence::Expired { false_probability: 1e-6 });
+        let prior = Prior::shared(&[&neighbour]);
+        assert!(mass_around(&prior, 230.0) > 0.4);
+        assert!(mass_around(&prior, 120.0) > 0.01);
+        assert!(mass_around(&prior, 2_000.0) > 1e-3);
     }
 }

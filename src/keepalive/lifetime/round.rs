@@ -83,7 +83,7 @@ impl Board {
         Self {
             first: belief.first(),
             gone: (0..tests).map(|at| sums.gone(at)).collect(),
-            reach: Sums::reaches(belief),
+            reach: belief.reaches[1..].iter().map(|high| usize::from(*high) - 1).collect(),
             tests: Vec::new(),
         }
     }
@@ -173,10 +173,10 @@ impl Board {
 
     /// Bits of cutting the piece between two cuts, `here` of all below the place; none where one answer covers the piece.
     fn cut(&self, left: Side, here: f64, right: Side) -> f64 {
-        if let (Some(low), Some(high)) = (left.at, right.at) {
-            if self.reach.get(low).is_none_or(|reach| high <= *reach) {
-                return 0.0;
-            }
+        if let (Some(low), Some(high)) = (left.at, right.at)
+            && self.reach.get(low).is_none_or(|reach| high <= *reach)
+        {
+            return 0.0;
         }
         let (low, high) = (here - left.below, right.below - here);
         (piece(low) + piece(high) - piece(low + high)).max(0.0)
@@ -191,4 +191,65 @@ fn piece(mass: f64) -> f64 {
 /// Bits of an outcome of this probability.
 fn bits(probability: f64) -> f64 {
     piece(probability) + piece(1.0 - probability)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keepalive::lifetime::belief::Evidence;
+    use crate::keepalive::lifetime::prior::Prior;
+
+    fn cell(seconds: f64) -> Cell {
+        Cell::at_most(Duration::from_secs_f64(seconds))
+    }
+
+    #[test]
+    fn a_round_has_one_order_a_device_and_says_the_same_each_time() {
+        let belief = Belief::new(&Prior::default());
+        for (devices, flows) in [(0, 4), (1, 1), (1, 4), (8, 4), (8, 2), (40, 9)] {
+            let orders = next(&belief, devices, flows);
+            assert_eq!(orders.len(), devices);
+            assert!(orders.iter().all(|order| order.flows == flows.min(FLOWS_MAX) && order.step < STEPS));
+            assert!(orders.iter().all(|order| ProbeOrder::from_bits(order.to_bits()) == Some(*order)));
+            assert_eq!(orders, next(&belief, devices, flows));
+        }
+        assert!(next(&belief, 8, 0).is_empty());
+    }
+
+    #[test]
+    fn one_flow_of_one_device_tests_what_a_single_search_would() {
+        let belief = Belief::new(&Prior::flat(cell(10.0), cell(7_200.0)));
+        let order = next(&belief, 1, 1)[0];
+        let single = belief.next_probe().map_or(0, Cell::number);
+        assert!(order.first.number().abs_diff(single) < 30, "{order:?} {single}");
+    }
+
+    #[test]
+    fn a_first_round_of_32_tests_leaves_no_wide_gap() {
+        let belief = Belief::new(&Prior::flat(cell(10.0), cell(7_200.0)));
+        let mut cells: Vec<u16> =
+            next(&belief, 8, 4).into_iter().flat_map(ProbeOrder::cells).map(Cell::number).collect();
+        cells.sort_unstable();
+        // Evenly it would be 40 cells.
+        assert!(cells.windows(2).all(|pair| pair[1] - pair[0] <= 120), "{cells:?}");
+    }
+
+    #[test]
+    fn nothing_is_ordered_or_waited_for_once_the_lifetime_is_known() {
+        let mut belief = Belief::new(&Prior::default());
+        belief.observe(cell(119.0), Evidence::Survived);
+        (0..4).for_each(|_| belief.observe(cell(120.5), Evidence::Expired { false_probability: 1e-4 }));
+        assert!(next(&belief, 8, 4).is_empty());
+        assert!(!is_worth_waiting(&belief, [cell(121.0)], Duration::from_secs(120)));
+    }
+
+    #[test]
+    fn longer_tests_are_abandoned_once_shorter_ones_expired_and_kept_while_they_live() {
+        let mut belief = Belief::new(&Prior::flat(cell(10.0), cell(7_200.0)));
+        let running = [cell(180.0), cell(400.0), cell(1_000.0)];
+        belief.observe(cell(119.0), Evidence::Survived);
+        assert!(is_worth_waiting(&belief, running, Duration::from_secs(120)));
+        belief.observe(cell(146.0), Evidence::Expired { false_probability: 5e-4 });
+        assert!(!is_worth_waiting(&belief, running, Duration::from_secs(146)));
+    }
 }

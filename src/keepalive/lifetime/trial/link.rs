@@ -9,13 +9,12 @@ use super::draw::NatBox;
 /// Once in so many seconds a device is switched off.
 const OFF_EVERY_SECONDS: f64 = 8.0 * 3_600.0;
 
-/// A two-state channel, stepped once a try (Gilbert and Elliott): packets are lost with the state's probability in each
-/// direction.
+/// A two-state channel, stepped once a try (Gilbert and Elliott): packets are lost with the state's probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
-    /// In the good state.
-    pub loss: f64,
-    /// In the bad one.
+    /// In the good state, on the way to the server and on the way back.
+    pub loss: [f64; 2],
+    /// In the bad one, either way.
     pub loss_bad: f64,
     /// From good to bad, at each step.
     pub fails: f64,
@@ -24,14 +23,19 @@ pub struct Link {
 }
 
 impl Link {
-    /// Loses packets independently of each other.
+    /// Loses packets in each direction, independently of each other.
     pub const fn independent(loss: f64) -> Self {
-        Self { loss, loss_bad: loss, fails: 0.0, recovers: 1.0 }
+        Self { loss: [loss, loss], loss_bad: loss, fails: 0.0, recovers: 1.0 }
+    }
+
+    /// Loses packets on the way back only, independently of each other.
+    pub const fn way_back(loss: f64) -> Self {
+        Self { loss: [0.0, loss], loss_bad: loss, fails: 0.0, recovers: 1.0 }
     }
 
     /// In bursts of three tries, as facts from the field have it.
     pub const fn bursts() -> Self {
-        Self { loss: 0.002, loss_bad: 0.6, fails: 0.005, recovers: 0.3 }
+        Self { loss: [0.002; 2], loss_bad: 0.6, fails: 0.005, recovers: 0.3 }
     }
 
     /// One test of a silence, and how many controls came back.
@@ -43,8 +47,8 @@ impl Link {
         let (mut controls, mut passed) = (0, false);
         let mut is_bad = self.starts_bad(random);
         for _ in 0..TRIES {
-            let loss = if is_bad { self.loss_bad } else { self.loss };
-            let [asked, answered, arrived] = [(); 3].map(|()| !random.random_bool(loss));
+            let [there, back] = if is_bad { [self.loss_bad; 2] } else { self.loss };
+            let [asked, answered, arrived] = [there, back, back].map(|loss| !random.random_bool(loss));
             controls += u8::from(asked && answered);
             passed |= is_alive && asked && arrived;
             is_bad = random.random_bool(if is_bad { 1.0 - self.recovers } else { self.fails });
@@ -59,8 +63,8 @@ impl Link {
     /// Of so many exchanges in short gaps, minutes apart: those that nothing answered.
     pub fn short_gaps(self, sent: u32, random: &mut Pcg64Mcg) -> u32 {
         let lost = (0..sent).filter(|_| {
-            let loss = if self.starts_bad(random) { self.loss_bad } else { self.loss };
-            random.random_bool(loss) || random.random_bool(loss)
+            let ways = if self.starts_bad(random) { [self.loss_bad; 2] } else { self.loss };
+            ways.into_iter().any(|loss| random.random_bool(loss))
         });
         lost.count() as u32
     }

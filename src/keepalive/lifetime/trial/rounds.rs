@@ -99,3 +99,23 @@ fn started(orders: &[ProbeOrder], random: &mut Pcg64Mcg) -> Vec<Running> {
     running.sort_by(|a, b| a.ends.total_cmp(&b.ends));
     running
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keepalive::lifetime::trial::draw::Boxes;
+    use crate::keepalive::lifetime::trial::link::Link;
+    use crate::keepalive::lifetime::trial::search::Guess;
+
+    #[test]
+    fn eight_devices_find_two_minutes_in_three_rounds_and_eight_minutes() {
+        let boxes = Boxes::One(NatBox::exact(120.0));
+        for guess in [Guess::Flat, Guess::Vendors, Guess::Neighbour(Boxes::Anywhere)] {
+            let trial = Trial { boxes, link: Link::independent(0.05), guess };
+            let found: Vec<FoundInRounds> = (0..20).map(|seed| trial.run_in_rounds(8, 4, seed)).collect();
+            let is_soon = |found: &&FoundInRounds| found.rounds <= 3 && found.time <= Duration::from_secs(480);
+            assert!(found.iter().filter(is_soon).count() >= 19, "{guess:?}: {found:?}");
+            assert!(found.iter().all(|found| found.found.is_right));
+        }
+    }
+}

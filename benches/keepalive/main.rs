@@ -1,0 +1,19 @@
+//! How much does it take to learn a lifetime, and how often is the answer wrong?
+//!
+//! Pure Monte Carlo on boxes whose lifetime is known, everything drawn from seeds: the same figures on every machine. Each
+//! row says what is asked and what was seen; where one is missed, the status is 1.
+//!
+//! `cargo bench --bench keepalive` (about a minute on two cores), or with parts of rows' names behind `--`.
+
+mod lifetime;
+mod rounds;
+mod sheet;
+
+use self::sheet::Sheet;
+
+fn main() {
+    let mut sheet = Sheet::from_arguments();
+    lifetime::table(&mut sheet);
+    rounds::table(&mut sheet);
+    sheet.end();
+}
