@@ -3,8 +3,10 @@
 //! Pure Monte Carlo on boxes whose lifetime is known, everything drawn from seeds: the same figures on every machine. Each
 //! row says what is asked and what was seen; where one is missed, the status is 1.
 //!
-//! `cargo bench --bench keepalive` (about a minute on two cores), or with parts of rows' names behind `--`.
+//! `cargo bench --bench keepalive` (some minutes on two cores), or with parts of rows' names behind `--`.
 
+mod calibration;
+mod change;
 mod lifetime;
 mod rounds;
 mod sheet;
@@ -15,5 +17,7 @@ fn main() {
     let mut sheet = Sheet::from_arguments();
     lifetime::table(&mut sheet);
     rounds::table(&mut sheet);
+    calibration::table(&mut sheet);
+    change::table(&mut sheet);
     sheet.end();
 }
