@@ -158,8 +158,7 @@ impl Machine {
         let (main, probing, mut around) = self.parts(now, out);
         if ack.kind == kind::ANSWER {
             probing.handle(flow, ack, main.rtt(), &mut around);
-        } else if flow == Flow::MAIN && main.is_of_beat(ack, &around) {
-            main.acked(ack, mac, &mut around);
+        } else if flow == Flow::MAIN && main.acked(ack, mac, &mut around) {
             let order = Told::from_ack(ack).filter(|told| probing.is_new(told));
             if let Some(told) = order.filter(|_| around.voice.is_allowed(now)) {
                 probing.begin(told, main.rtt(), &mut around);

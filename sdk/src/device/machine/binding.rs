@@ -43,13 +43,9 @@ impl Binding {
         (self.is_stream, self.is_fresh) = (false, true);
     }
 
-    /// The server sees another address. True where that is news.
+    /// The server sees another address. True where that is news: then the binding is a new one.
     pub(super) fn moving(&mut self) -> bool {
-        let is_news = !std::mem::replace(&mut self.is_moving, true);
-        if is_news {
-            self.renewed();
-        }
-        is_news
+        !std::mem::replace(&mut self.is_moving, true)
     }
 
     /// The server answered without asking who is there.

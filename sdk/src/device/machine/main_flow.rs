@@ -19,6 +19,8 @@ pub(super) struct MainFlow {
     /// When a beat is due that takes a second ack's place.
     follow_up_at: Option<Duration>,
     is_link_new: bool,
+    /// Sequence of the first sending that the binding may have been made by.
+    bound_by: u32,
     /// When an ack came last.
     heard_at: Duration,
     /// There and back, of the last beat that was sent once.
@@ -45,8 +47,17 @@ struct Beat {
 impl MainFlow {
     /// Beats at once.
     pub(super) fn new(now: Duration) -> Self {
-        let (beat, binding) = (Beat { is_acked: true, ..Beat::default() }, Binding::new());
-        Self { beat, binding, due: now, follow_up_at: None, is_link_new: false, heard_at: now, rtt: Duration::ZERO }
+        let beat = Beat { is_acked: true, ..Beat::default() };
+        Self {
+            beat,
+            binding: Binding::new(),
+            due: now,
+            follow_up_at: None,
+            is_link_new: false,
+            bound_by: 1,
+            heard_at: now,
+            rtt: Duration::ZERO,
+        }
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -89,13 +100,21 @@ impl MainFlow {
         }
     }
 
-    /// Whether an ack is of the last beat, or of something that was sent since.
-    pub(super) fn is_of_beat(&self, ack: &Ack, around: &Around<'_>) -> bool {
-        (self.beat.first..=around.voice.sequence).contains(&ack.sequence)
+    /// Takes an ack; `mac` is its code. False where it is not of the last beat, nor of what was sent since.
+    pub(super) fn acked(&mut self, ack: &Ack, mac: &Mac, around: &mut Around<'_>) -> bool {
+        let is_sent = |first: u32| (first..=around.voice.sequence).contains(&ack.sequence);
+        if is_sent(self.beat.first) {
+            self.of_beat(ack, mac, around);
+            return true;
+        }
+        // Beats may be closer than a second ack is late.
+        if is_sent(self.bound_by) {
+            self.passed_late(ack, around);
+        }
+        false
     }
 
-    /// Takes an ack of the last beat; `mac` is its code.
-    pub(super) fn acked(&mut self, ack: &Ack, mac: &Mac, around: &mut Around<'_>) {
+    fn of_beat(&mut self, ack: &Ack, mac: &Mac, around: &mut Around<'_>) {
         if !self.beat.is_acked {
             self.beat_acked(ack, around);
         }
@@ -131,7 +150,7 @@ impl MainFlow {
             self.rtt = took;
         }
         if around.now - self.heard_at > self.beat.promised {
-            self.binding.renewed();
+            self.renewed();
             self.beat.is_follow_up = false;
         }
         self.due = self.next_due(around);
@@ -146,6 +165,7 @@ impl MainFlow {
             return self.binding.settled_down();
         }
         if self.binding.moving() {
+            self.renewed();
             around.event(Event::Moved);
         }
         self.follow_up_at = self.follow_up_at.or(Some(around.now + FOLLOW_UP));
@@ -155,11 +175,18 @@ impl MainFlow {
         }
     }
 
+    /// The last beat may have made the binding.
+    fn renewed(&mut self) {
+        self.binding.renewed();
+        self.bound_by = self.beat.first;
+    }
+
     /// A second ack passed later than 2 s after the binding was made; so did the ack of a beat in its place, unless the
     /// binding was lost again.
     fn passed_late(&mut self, ack: &Ack, around: &mut Around<'_>) {
         let is_second = ack.flags & told::SECOND != 0;
-        let is_followed_up = self.beat.is_follow_up && ack.flags & told::NEW_ADDRESS == 0;
+        let is_followed_up =
+            self.beat.is_follow_up && ack.flags & told::NEW_ADDRESS == 0 && ack.sequence >= self.beat.first;
         if is_second && self.binding.second_ack() || is_followed_up && self.binding.kept() {
             around.event(Event::Stream);
         }
@@ -169,7 +196,11 @@ impl MainFlow {
         if is_follow_up {
             self.binding.followed_up();
         }
-        let link_up = if std::mem::take(&mut self.is_link_new) { sent::LINK_UP } else { 0 };
+        let is_link_new = std::mem::take(&mut self.is_link_new);
+        if is_link_new {
+            self.bound_by = around.voice.sequence.saturating_add(1);
+        }
+        let link_up = if is_link_new { sent::LINK_UP } else { 0 };
         // Of the binding in the silence that this beat ends.
         let stream = if self.binding.is_stream { sent::STREAM } else { 0 };
         let (flags, promised) = (link_up | stream, around.pace.longest());

@@ -117,6 +117,30 @@ fn where_a_due_second_ack_does_not_come_one_more_beat_takes_its_place() {
 }
 
 #[test]
+fn a_second_ack_counts_where_beats_are_closer_and_not_over_a_new_link() {
+    let close = Pace { interval: secs(1.0), ..PACE };
+    let bounds = crate::device::machine::Bounds::new(secs(1.0), secs(60.0)).expect("sound");
+    let settings = Settings { bounds, ..Settings::new(DEVICE, 3) };
+    let second = |rig: &mut Rig| {
+        let first = Ack { kind: kind::ACK, flags: told::SECOND, sequence: 1, pace: close, probe: 0 };
+        rig.handle(Flow::MAIN, Answer::Ack(first));
+        rig.events.contains(&Event::Stream)
+    };
+    let beaten_twice = |is_link_new: bool| {
+        let mut rig = Rig::of(settings, Memory { boot: 1, pace: Some(close) });
+        rig.ack_with(0, close, 0);
+        rig.pass(secs(2.0));
+        if is_link_new {
+            rig.link_up();
+        }
+        assert_eq!(rig.beats().len(), if is_link_new { 3 } else { 2 });
+        rig
+    };
+    assert!(second(&mut beaten_twice(false)));
+    assert!(!second(&mut beaten_twice(true)));
+}
+
+#[test]
 fn no_beat_takes_a_second_acks_place_where_none_is_due() {
     let quiet = |mut rig: Rig, what: &str| {
         rig.news();
@@ -216,4 +240,12 @@ fn a_hello_is_said_once_a_beat_where_it_is_asked_for() {
     rig.pass(PACE.longest());
     rig.ack(told::HELLO);
     assert_eq!(rig.sent.iter().filter(|sent| sent.is_hello).count(), 2);
+}
+
+#[test]
+fn a_device_is_small() {
+    // What the README says; a change is to be told there.
+    let bytes = std::mem::size_of::<Machine>();
+    println!("{bytes} bytes");
+    assert!(bytes <= 1_024, "{bytes}");
 }
