@@ -46,7 +46,9 @@ pub(crate) fn register(devices: usize, server: SocketAddr, socket: &UdpSocket) {
                 Request { kind: kind::ANSWER, flags: sent::NEW_ADDRESS, cookie, ..Request::heartbeat(1, *id, 1, 2) };
             socket.send_to(&echo.sealed(key), server).expect("sent");
         }
-        window.iter().for_each(|(id, key)| drop(mac(socket, key, *id)));
+        for (id, key) in &window {
+            let _ = mac(socket, key, *id);
+        }
     }
 }
 

@@ -120,12 +120,12 @@ impl HeartbeatServer {
         let registries = self.load(&joined.cohorts)?;
         let folder = self.settings.state.clone();
         let workers = self.sockets.len();
-        std::thread::scope(|scope| {
-            let parcels = folder.as_deref().map(|folder| {
+        let is_kept = std::thread::scope(|scope| {
+            let keeper = folder.as_deref().map(|folder| {
                 let (parcels, received) = sync_channel(PARCELS_QUEUE);
-                scope.spawn(move || save::keep(folder, &received, &joined.cohorts));
-                parcels
+                (parcels, scope.spawn(move || save::keep(folder, &received, &joined.cohorts)))
             });
+            let (parcels, keeper) = keeper.unzip();
             let built = self.build(registries, joined, parcels, stop);
             let spawn = |(index, worker)| {
                 let named = std::thread::Builder::new().name(format!("heartbeat-{index}"));
@@ -138,9 +138,10 @@ impl HeartbeatServer {
                 RunError::Thread(source)
             })?;
             let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-            ended.into_iter().try_for_each(|ended| ended.map_err(|_| RunError::Fallen)?.map_err(RunError::Worker))
+            ended.into_iter().try_for_each(|ended| ended.map_err(|_| RunError::Fallen)?.map_err(RunError::Worker))?;
+            keeper.map(|keeper| keeper.join().map_err(|_| RunError::Fallen)).transpose()
         })?;
-        if let Some(folder) = &folder {
+        if let (Some(folder), Some(true)) = (&folder, is_kept) {
             load::remove_strays(folder, workers);
             let marked = save::mark_clean(folder);
             marked.map_err(|source| RunError::State { path: folder.clone(), source })?;

@@ -9,7 +9,7 @@
 //! counts for itself. What was taken after the last copy could be replayed to a process that begins with it: unless the
 //! last one ended in order and says so by a file of its own, each device's address must answer once more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -110,26 +110,28 @@ impl Copying {
     }
 }
 
-/// Writes what the workers hand over, until all of them have ended; a thread's whole life.
-pub fn keep(folder: &Path, parcels: &Receiver<Parcel>, cohorts: &Arc<CohortTable>) {
-    let mut files: HashMap<usize, Writing> = HashMap::new();
+/// Writes what the workers hand over, until all of them have ended; a thread's whole life. Whether the last copy of each
+/// was written.
+pub fn keep(folder: &Path, parcels: &Receiver<Parcel>, cohorts: &Arc<CohortTable>) -> bool {
+    // Of a copy that failed nothing more is written: half a registry would look like a whole one.
+    let mut files: HashMap<usize, io::Result<Writing>> = HashMap::new();
+    let mut failed = HashSet::new();
     for parcel in parcels {
         let (Parcel::Records(worker, _) | Parcel::End(worker)) = &parcel;
         let (worker, path) = (*worker, file_of(folder, *worker));
-        let done = match parcel {
-            Parcel::Records(_, records) => match files.remove(&worker).map_or_else(|| Writing::begin(&path), Ok) {
-                Ok(mut file) => file.add(&records).map(|()| drop(files.insert(worker, file))),
-                Err(error) => Err(error),
+        let file = files.remove(&worker).unwrap_or_else(|| Writing::begin(&path));
+        match parcel {
+            Parcel::Records(_, records) => drop(files.insert(worker, file.and_then(|file| file.add(&records)))),
+            Parcel::End(_) => match file.and_then(|file| file.end(cohorts, &path)) {
+                Ok(()) => drop(failed.remove(&worker)),
+                Err(error) => {
+                    failed.insert(worker);
+                    tracing::warn!(%error, file = %path.display(), "heartbeats: the registry cannot be written: after a restart, devices register anew or with what the last file has");
+                }
             },
-            Parcel::End(_) => files
-                .remove(&worker)
-                .map_or_else(|| Writing::begin(&path), Ok)
-                .and_then(|file| file.end(cohorts, &path)),
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, file = %path.display(), "heartbeats: the registry cannot be written: devices would register anew after a restart");
         }
     }
+    failed.is_empty()
 }
 
 /// Says that the files are of a process that ended in order, of this many workers.
@@ -151,9 +153,10 @@ impl Writing {
         Ok(writing)
     }
 
-    fn add(&mut self, records: &[u8]) -> io::Result<()> {
+    fn add(mut self, records: &[u8]) -> io::Result<Self> {
         self.devices += (records.len() / RECORD_BYTES) as u64;
-        self.write(records)
+        self.write(records)?;
+        Ok(self)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
