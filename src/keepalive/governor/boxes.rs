@@ -7,15 +7,14 @@
 //! Limits: a box whose devices never were asked for more than the box below them stays hidden until the watch for longer
 //! lifetimes comes to one of them; it costs them heartbeats, and no message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
-use super::learning::Learning;
+use super::learning::{Ground, Learning};
 use crate::keepalive::device::{APART_CELLS, Offer, Shown};
-use crate::keepalive::lifetime::prior::Prior;
-use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::mixture::{Bracket, Outcome};
 
 /// Boxes told apart at most.
@@ -24,8 +23,7 @@ const LAYERS_MAX: usize = 4;
 /// What is known of one class of bindings.
 #[derive(Debug)]
 pub struct Boxes {
-    prior: Prior,
-    precision: Precision,
+    ground: Arc<Ground>,
     layers: Vec<Layer>,
 }
 
@@ -38,9 +36,14 @@ struct Layer {
 
 impl Boxes {
     /// Of which only the prior is known.
-    pub fn new(prior: Prior, precision: Precision) -> Self {
-        let learning = Learning::new(&prior, precision);
-        Self { prior, precision, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    pub fn new(ground: Arc<Ground>) -> Self {
+        let learning = Learning::new(&ground);
+        Self { ground, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    }
+
+    /// From the start again.
+    pub fn forget(&mut self) {
+        *self = Self::new(Arc::clone(&self.ground));
     }
 
     /// What one silence of a device showed, which by now has shown this.
@@ -66,7 +69,7 @@ impl Boxes {
         if upper.is_empty() || self.layers.len() >= LAYERS_MAX {
             return;
         }
-        let mut learning = Learning::new(&self.prior, self.precision);
+        let mut learning = Learning::new(&self.ground);
         for bracket in upper {
             learning.observe(bracket.device, Cell::new(bracket.survived), Outcome::Survived);
             if bracket.has_expired() {

@@ -8,7 +8,7 @@ use flyball_sdk::device::probe::Cell;
 
 use super::boxes::Boxes;
 use super::devices::{Device, Devices, Slot};
-use super::learning;
+use super::learning::{self, Ground};
 use super::pacing::Told;
 use super::rounds::Round;
 use crate::keepalive::change::{Change, Watch};
@@ -95,8 +95,8 @@ pub struct Counts {
 
 impl Cohort {
     /// Of which nothing is known but what neighbours have.
-    pub fn new(index: CohortIndex, entry: CohortEntry, fleet: Arc<Fleet>) -> Self {
-        let fresh = || unknown(&fleet.interval);
+    pub fn new(index: CohortIndex, entry: CohortEntry, fleet: Arc<Fleet>, ground: &Arc<Ground>) -> Self {
+        let fresh = || Boxes::new(Arc::clone(ground));
         Self {
             index,
             boxes: [fresh(), fresh()],
@@ -175,19 +175,19 @@ impl Cohort {
 
     /// Begins to learn a class anew.
     pub fn forget(&mut self, class: BindingClass) {
-        self.boxes[place(class)] = unknown(&self.fleet.interval);
+        self.boxes[place(class)].forget();
         self.round = Round::default();
         self.watch.restart();
         self.is_dirty = true;
     }
 
     /// Another fleet's, or other, bounds, budgets and pins.
-    pub fn set_fleet(&mut self, fleet: Arc<Fleet>) {
+    pub fn set_fleet(&mut self, fleet: Arc<Fleet>, ground: &Arc<Ground>) {
         let is_other_range = fleet.interval != self.fleet.interval;
         self.fleet = fleet;
         if is_other_range {
             // Lifetimes are looked for within the bounds. Devices keep what they have shown.
-            self.boxes = std::array::from_fn(|_| unknown(&self.fleet.interval));
+            self.boxes = std::array::from_fn(|_| Boxes::new(Arc::clone(ground)));
             self.round = Round::default();
         }
         self.is_dirty = true;
@@ -220,14 +220,14 @@ pub const fn place(class: BindingClass) -> usize {
 }
 
 /// What lifetimes may be for a fleet of these bounds. Longer ones than its ceiling asks for are all alike.
-fn unknown(bounds: &IntervalBounds) -> Boxes {
+pub fn ground(bounds: &IntervalBounds) -> Ground {
     let floor = interval::floor(bounds);
     let (shortest, longest) = (floor.mul_f64(RANGE_PER_FLOOR.0), floor.mul_f64(RANGE_PER_FLOOR.1));
     let (first, last) = learning::range(shortest, longest.min(ceiling_lifetime(bounds).mul_f64(1.1)));
     let (usual, scale) = (Precision::default(), interval::scale(bounds));
     let precision = Precision { absolute: usual.absolute.mul_f64(scale.min(1.0)), ..usual };
     let prior = Prior::vendors_scaled(first, last, if scale < LAB_SCALE { scale } else { 1.0 });
-    Boxes::new(prior, precision)
+    Ground::new(prior, precision)
 }
 
 /// The shortest lifetime that allows the ceiling.

@@ -30,6 +30,8 @@ pub struct Desk<'a> {
     pub due: &'a mut Due,
     /// For single devices.
     pub commands: Vec<DeviceCommand>,
+    /// Rounds that may still be planned.
+    pub plans: usize,
     /// Of what is told now.
     pub generation: u64,
     /// Now.

@@ -62,7 +62,11 @@ pub fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
         return;
     }
     match class_to_learn(cohort) {
-        Some(class) => learn(cohort, class, desk),
+        Some(_) if desk.plans == 0 => {}
+        Some(class) => {
+            desk.plans -= 1;
+            learn(cohort, class, desk);
+        }
         None => watch(cohort, desk),
     }
 }
