@@ -18,7 +18,7 @@
 //! Where it is honest but wide: a share between about 15 % and 30 % is not told from a fifth by 120 devices, so that the
 //! interval then reaches from its box to the next (25:75, 15:15:70, 50:30:20: by a median of 4 % to 100 %; four boxes of a
 //! quarter more); timer wheels of a tenth, and devices that differ by as much, take 10 % to 25 %. Where it breaks: two
-//! wheels in one cohort may be taken for exact boxes, since a device tested twice at a wheel draws twice (wrong in 0.05 %);
+//! wheels in one cohort may be taken for exact boxes, since a device tested twice at a wheel draws twice (1 wrong in 3,000 seen);
 //! three small boxes that only together hold 45 % may be taken for one of a fifth; devices that are not drawn
 //! evenly from the cohort speak for those that are like them only.
 
