@@ -18,7 +18,7 @@ use crate::keepalive::lifetime::round;
 use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
 
 /// At which bounds are told and acted on.
-pub const CONFIDENCE: f64 = 0.999;
+pub(super) const CONFIDENCE: f64 = 0.999;
 /// Expiries that are this likely to be false do not speak against a single box.
 const CONTRADICTION_MAX: f64 = 0.01;
 /// Tests that a lifetime takes of which nothing is known, about.
@@ -32,7 +32,7 @@ const WHEEL_CELLS: u16 = 22;
 
 /// What is believed before anything is seen: one for all cohorts of a fleet, for it is large.
 #[derive(Debug)]
-pub struct Ground {
+pub(super) struct Ground {
     prior: Prior,
     weights: Arc<SearchWeights>,
     precision: Precision,
@@ -42,7 +42,7 @@ pub struct Ground {
 
 impl Ground {
     /// Of this prior, to be searched to this precision.
-    pub fn new(prior: Prior, precision: Precision) -> Self {
+    pub(super) fn new(prior: Prior, precision: Precision) -> Self {
         let belief = Belief::new(&prior);
         let (bounds, quantiles) = (belief.credible(CONFIDENCE), [0.01, 0.5, 0.99].map(|q| belief.quantile(q)));
         Self { weights: Arc::new(SearchWeights::from(&prior)), prior, precision, bounds, quantiles }
@@ -62,7 +62,7 @@ enum Search {
 
 /// What is known of one class of bindings.
 #[derive(Debug)]
-pub struct Learning {
+pub(super) struct Learning {
     ground: Arc<Ground>,
     search: Search,
     /// The single box, once found and as long as nothing speaks against it.
@@ -75,16 +75,16 @@ pub struct Learning {
 
 /// A test to be ordered.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Planned {
+pub(super) struct Planned {
     /// From whom; `None` = any device of which nothing is known.
-    pub who: Option<DeviceId>,
+    pub(super) who: Option<DeviceId>,
     /// Which.
-    pub order: ProbeOrder,
+    pub(super) order: ProbeOrder,
 }
 
 impl Learning {
     /// Of which only the prior is known.
-    pub fn new(ground: &Arc<Ground>) -> Self {
+    pub(super) fn new(ground: &Arc<Ground>) -> Self {
         let mixture = Mixture::new(Arc::clone(&ground.weights));
         let estimate = mixture.estimate(CONFIDENCE);
         Self {
@@ -106,7 +106,7 @@ impl Learning {
     }
 
     /// What one silence of one device showed.
-    pub fn observe(&mut self, device: DeviceId, cell: Cell, outcome: Outcome) {
+    pub(super) fn observe(&mut self, device: DeviceId, cell: Cell, outcome: Outcome) {
         self.begin();
         if let Search::Running(belief) = &mut self.search {
             belief.observe(cell, evidence(outcome));
@@ -116,7 +116,7 @@ impl Learning {
     }
 
     /// Takes in what was observed since the last time: costs some work, so it is done once for many outcomes.
-    pub fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         if std::mem::take(&mut self.is_stale) {
             self.estimate = self.mixture.estimate(CONFIDENCE);
             if !is_one_box(self.mixture.brackets()) {
@@ -126,7 +126,7 @@ impl Learning {
     }
 
     /// The tests of the next round, at most one a device; none once it is known.
-    pub fn plan(&mut self, devices: usize, flows: u8) -> Vec<Planned> {
+    pub(super) fn plan(&mut self, devices: usize, flows: u8) -> Vec<Planned> {
         self.refresh();
         self.begin();
         if let Search::Running(belief) = &self.search {
@@ -151,12 +151,12 @@ impl Learning {
     }
 
     /// There is nobody left to ask: what is known is all that will be.
-    pub fn settle_for_this(&mut self) {
+    pub(super) fn settle_for_this(&mut self) {
         self.is_learnt = true;
     }
 
     /// Whether tests of these silences, which began `waited` ago, are to be waited for.
-    pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
+    pub(super) fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
         let is_worth = |belief: &Belief| round::is_worth_waiting(belief, running.iter().copied(), waited);
         match &self.search {
             Search::Running(belief) => is_worth(belief),
@@ -165,17 +165,17 @@ impl Learning {
     }
 
     /// Whether no more tests are needed, for now.
-    pub const fn is_learnt(&self) -> bool {
+    pub(super) const fn is_learnt(&self) -> bool {
         self.is_learnt
     }
 
     /// Whether a single box is still looked for.
-    pub const fn is_searching(&self) -> bool {
+    pub(super) const fn is_searching(&self) -> bool {
         !matches!(self.search, Search::Ended)
     }
 
     /// At least, and at most: the lowest lifetime that a fifth of the cohort has.
-    pub fn bounds(&self) -> (Cell, Cell) {
+    pub(super) fn bounds(&self) -> (Cell, Cell) {
         match &self.search {
             Search::NotBegun => self.ground.bounds,
             Search::Running(belief) => belief.credible(CONFIDENCE),
@@ -184,7 +184,7 @@ impl Learning {
     }
 
     /// The 1 %, 50 % and 99 % quantile of a device's lifetime.
-    pub fn quantiles(&self) -> [Cell; 3] {
+    pub(super) fn quantiles(&self) -> [Cell; 3] {
         match &self.search {
             Search::NotBegun => self.ground.quantiles,
             Search::Running(belief) => [0.01, 0.5, 0.99].map(|q| belief.quantile(q)),
@@ -193,7 +193,7 @@ impl Learning {
     }
 
     /// Tests until it is known to the usual precision.
-    pub fn tests_to_be_surer(&self) -> u32 {
+    pub(super) fn tests_to_be_surer(&self) -> u32 {
         match &self.search {
             Search::NotBegun => TESTS_FROM_NOTHING,
             Search::Running(belief) => belief.tests_to_be_surer(),
@@ -202,7 +202,7 @@ impl Learning {
     }
 
     /// The lifetime that devices may try, and the most that it may be; nothing while it is searched for.
-    pub fn offer(&self) -> Option<Offer> {
+    pub(super) fn offer(&self) -> Option<Offer> {
         if self.is_searching() {
             return None;
         }
@@ -217,7 +217,7 @@ impl Learning {
     }
 
     /// Each device's own evidence, as far as it is kept.
-    pub fn brackets(&self) -> &[Bracket] {
+    pub(super) fn brackets(&self) -> &[Bracket] {
         self.mixture.brackets()
     }
 }
@@ -239,7 +239,7 @@ fn is_one_box(brackets: &[Bracket]) -> bool {
 }
 
 /// The range that lifetimes are looked for in.
-pub fn range(shortest: Duration, longest: Duration) -> (Cell, Cell) {
+pub(super) fn range(shortest: Duration, longest: Duration) -> (Cell, Cell) {
     let first = Cell::new(Cell::at_most(shortest).number().max(1));
     (first, at_least(longest).max(first.plus(2)))
 }

@@ -49,7 +49,7 @@ use crate::time::{MonoTime, Tick};
 const SWEEP_MAX: usize = 50_000;
 /// Rounds of tests planned in one decision: each takes some milliseconds, and only where all cohorts are new at once does
 /// one have to wait for its turn.
-const PLANS_MAX: usize = 32;
+const PLANS_MAX: usize = 16;
 /// Cohorts of an earlier process that are kept in mind until devices of them appear.
 const REMEMBERED_MAX: usize = 4_096;
 
