@@ -6,6 +6,7 @@ mod bed;
 mod device;
 mod labels;
 mod orders;
+mod real;
 mod refusals;
 mod restart;
 mod side;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         addresses::trials(),
         labels::trials(),
         orders::trials(),
+        real::trials(),
         refusals::trials(),
         restart::trials(),
         side::trials(),
