@@ -1,0 +1,24 @@
+//! Fleets on fake time: devices behind the NATs of their carriers, a way that loses packets, power and radio that come and
+//! go, and a server around the real governor. Event by event, so that a day of thousands of devices takes seconds, and
+//! coverage is summed exactly.
+//!
+//! Devices follow the rules of `flyball_sdk::device`; what a NAT does with a binding is Linux's conntrack, by the packet.
+//! Left out: the time that the way takes, reordering, duplicates, and everything about keys.
+
+mod agenda;
+mod device;
+mod draw;
+mod flow;
+mod law;
+mod ledger;
+mod loss;
+pub mod metrics;
+mod nat;
+mod plant;
+mod recorder;
+pub mod scenario;
+mod server;
+pub mod trace;
+
+pub use draw::facts;
+pub use plant::run;
