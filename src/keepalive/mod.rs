@@ -5,9 +5,13 @@
 //!  Observation ─▶ Governor ─▶ Orders (a snapshot, one order a cohort) and DeviceCommands (for one device)
 //! ```
 
+pub mod change;
 pub mod cohort;
+pub mod device;
 pub mod governor;
 pub mod interval;
+pub mod lifetime;
+pub mod mixture;
 pub mod observation;
 pub mod order;
 pub mod policy;

@@ -1,8 +1,10 @@
 //! The device side of keepalive: the heartbeat datagram, its keys, and the pace that a device beats at. No runtime, no
 //! clock: what is here is shared by devices, the server and the simulator, so that they cannot disagree.
 
+pub mod endpoint;
 pub mod id;
 pub mod jitter;
 pub mod key;
+pub mod machine;
 pub mod probe;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! The owner of the second loop's state: observations come in, orders and commands go out.
 
+mod devices;
 pub mod memory;
 
 use std::sync::Arc;

@@ -1,0 +1,181 @@
+//! What one device has shown of the NAT before it, and what follows for it alone.
+//!
+//! A cohort may be several boxes, and a rare one must not pay for the others' patience. So the cohort only *offers*
+//! lifetimes, one for each box it is known to hold; a device takes an offer when a test of its own has survived a silence
+//! that long, and loses it with the first binding of its own that expired in less. What it is paced by is therefore
+//! always a silence that it survived itself, and nothing else is kept of it: two cells.
+//!
+//! Limits: a device believes its latest evidence, as NATs change; one false expiry (three packets of a test lost, and
+//! none of the control) costs it a few tests more.
+
+use std::time::Duration;
+
+use flyball_sdk::device::probe::{Cell, FLOWS_MAX, ProbeOrder};
+
+/// A bracket this narrow is known well enough for one device: five percent.
+const BRACKET_CELLS: u16 = 10;
+/// The largest step of a ladder: cells from one flow to the next are `2^step`.
+const STEP_MAX: u8 = 7;
+
+/// The longest silence that was survived, and the shortest that was not: cell 0 stands for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    survived: Cell,
+    expired: Cell,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self { survived: NONE, expired: NONE }
+    }
+}
+
+const NONE: Cell = Cell::new(0);
+
+impl Shown {
+    /// A binding outlived this silence.
+    pub fn survive(&mut self, silence: Duration) {
+        let cell = Cell::at_most(silence);
+        self.survived = self.survived.max(cell);
+        if self.expired <= self.survived {
+            self.expired = NONE;
+        }
+    }
+
+    /// A binding did not. Longer survivals before it count no more.
+    pub fn expire(&mut self, silence: Duration) {
+        let cell = at_least(silence);
+        self.expired = if self.expired == NONE { cell } else { self.expired.min(cell) };
+        if self.survived >= self.expired {
+            self.survived = NONE;
+        }
+    }
+
+    /// The longest silence that was survived, `None` for none.
+    pub fn survived(&self) -> Option<Cell> {
+        (self.survived != NONE).then_some(self.survived)
+    }
+
+    /// The shortest silence that was not.
+    pub fn expired(&self) -> Option<Cell> {
+        (self.expired != NONE).then_some(self.expired)
+    }
+
+    /// The lifetime that this device may be paced for: the longest offer that it survived. Below all offers, and while
+    /// there are none, its own survival.
+    pub fn supported(&self, offers: &[Cell]) -> Option<Cell> {
+        let survived = self.survived()?;
+        Some(offers.iter().rev().copied().find(|offer| *offer <= survived).unwrap_or(survived))
+    }
+
+    /// The shortest offer that this device has not tested.
+    pub fn next_offer(&self, offers: &[Cell]) -> Option<Cell> {
+        let is_open = |offer: &Cell| *offer > self.survived && self.expired().is_none_or(|expired| *offer < expired);
+        offers.iter().copied().find(is_open)
+    }
+
+    /// The test that this device is to make for its own sake, `lowest` being what the floor serves in any case: the next
+    /// offer; a ladder in its own bracket where it is of no box that the cohort knows; nothing where it has what it needs.
+    pub fn next_test(&self, offers: &[Cell], lowest: Cell, flows: u8) -> Option<ProbeOrder> {
+        if let Some(offer) = self.next_offer(offers).filter(|offer| *offer > lowest) {
+            return Some(ProbeOrder::one(offer));
+        }
+        let is_served = offers.first().is_some_and(|offer| *offer <= self.survived);
+        let (expired, survived) = (self.expired()?, self.survived.max(lowest));
+        if is_served || expired.number() <= survived.number() + BRACKET_CELLS {
+            return None;
+        }
+        Some(ladder(survived, expired, flows))
+    }
+}
+
+/// Flows evenly spread between two cells, as far as powers of two allow.
+pub fn ladder(low: Cell, high: Cell, flows: u8) -> ProbeOrder {
+    let flows = flows.clamp(1, FLOWS_MAX);
+    let cells = high.number().saturating_sub(low.number());
+    let part = (cells / (u16::from(flows) + 1)).max(1);
+    let step = (part.ilog2() as u8).min(STEP_MAX);
+    let spread = u16::from(flows - 1) << step;
+    ProbeOrder { first: low.plus(cells.saturating_sub(spread).div_ceil(2).max(1)), flows, step }
+}
+
+/// The shortest cell that is not shorter than the silence.
+pub fn at_least(silence: Duration) -> Cell {
+    let below = Cell::at_most(silence);
+    // A silence of half a thousandth more than a cell's is that cell's: the wire and the clocks round.
+    if silence.as_secs_f64() > below.silence().as_secs_f64() * 1.0005 { below.plus(1) } else { below }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(seconds: f64) -> Cell {
+        Cell::at_most(Duration::from_secs_f64(seconds))
+    }
+
+    fn shown(survived: &[f64], expired: &[f64]) -> Shown {
+        let mut shown = Shown::default();
+        survived.iter().for_each(|seconds| shown.survive(Duration::from_secs_f64(*seconds)));
+        expired.iter().for_each(|seconds| shown.expire(Duration::from_secs_f64(*seconds)));
+        shown
+    }
+
+    #[test]
+    fn a_device_takes_the_longest_offer_that_it_survived_itself() {
+        let offers = [cell(61.0), cell(116.0)];
+        assert_eq!(shown(&[], &[]).supported(&offers), None);
+        assert_eq!(shown(&[30.0], &[]).supported(&offers), Some(cell(30.0)));
+        assert_eq!(shown(&[62.0], &[]).supported(&offers), Some(cell(61.0)));
+        assert_eq!(shown(&[170.0], &[]).supported(&offers), Some(cell(116.0)));
+        assert_eq!(shown(&[170.0], &[]).supported(&[]), Some(cell(170.0)));
+    }
+
+    #[test]
+    fn the_latest_evidence_counts() {
+        assert_eq!(shown(&[116.0], &[90.0]).survived(), None);
+        let mut shown = shown(&[], &[90.0, 116.0]);
+        assert_eq!(shown.expired(), Some(at_least(Duration::from_secs(90))));
+        shown.survive(Duration::from_secs(100));
+        assert_eq!((shown.expired(), shown.survived()), (None, Some(cell(100.0))));
+    }
+
+    #[test]
+    fn offers_are_tested_from_the_shortest_until_one_fails() {
+        let (offers, lowest) = ([cell(61.0), cell(116.0)], cell(18.75));
+        let next = |shown: Shown| shown.next_test(&offers, lowest, 4);
+        assert_eq!(next(shown(&[], &[])), Some(ProbeOrder::one(offers[0])));
+        assert_eq!(next(shown(&[61.0], &[])), Some(ProbeOrder::one(offers[1])));
+        assert_eq!(next(shown(&[61.0], &[116.0])), None);
+        assert_eq!(next(shown(&[61.0, 116.0], &[])), None);
+    }
+
+    #[test]
+    fn a_device_of_no_known_box_searches_its_own_bracket() {
+        let (offers, lowest) = ([cell(116.0)], cell(18.75));
+        let mut shown = shown(&[], &[116.0]);
+        let truth = 30.0;
+        let mut rounds = 0;
+        while let Some(order) = shown.next_test(&offers, lowest, 4) {
+            for tested in order.cells().map(Cell::silence) {
+                assert!(tested > lowest.silence() && tested < Duration::from_secs(116), "{tested:?}");
+                if tested.as_secs_f64() < truth { shown.survive(tested) } else { shown.expire(tested) }
+            }
+            rounds += 1;
+        }
+        let lower = shown.supported(&offers).expect("survivals").silence().as_secs_f64();
+        assert!(rounds <= 3 && (0.94 * truth..truth).contains(&lower), "{lower} after {rounds}");
+    }
+
+    #[test]
+    fn a_ladder_lies_within_its_bracket() {
+        for (low, high) in [(730, 760), (730, 731), (730, 733), (600, 1_900), (730, 1_091)] {
+            for flows in 1..=4 {
+                let order = ladder(Cell::new(low), Cell::new(high), flows);
+                let cells: Vec<u16> = order.cells().map(Cell::number).collect();
+                assert!(cells[0] > low, "{low}..{high}: {cells:?}");
+                assert!(high - low <= 5 || cells.iter().all(|cell| *cell < high), "{low}..{high}: {cells:?}");
+            }
+        }
+    }
+}
