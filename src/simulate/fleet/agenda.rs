@@ -26,17 +26,12 @@ pub(super) struct Due {
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
-    /// The device beats, or beats again.
-    Beat,
+    /// The device's timer runs out.
+    Wake,
     /// The server's second ack, to the public port that the heartbeat came from.
     SecondAck {
         /// That port.
         port: u32,
-    },
-    /// The next step of a test on a side flow.
-    Flow {
-        /// Which flow.
-        slot: u32,
     },
     /// Radio coverage goes.
     HoleBegins,
@@ -104,7 +99,7 @@ mod tests {
     use super::*;
 
     fn due(ms: u64) -> Due {
-        Due { at: MonoTime::from_start(Duration::from_millis(ms)), device: 0, what: What::Beat }
+        Due { at: MonoTime::from_start(Duration::from_millis(ms)), device: 0, what: What::Wake }
     }
 
     #[test]

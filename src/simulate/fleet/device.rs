@@ -1,9 +1,9 @@
-//! A device as it is: its power and its radio, its binding, the pace that it was told, and what it waits for.
+//! A device as it is: the real machine, its power and its radio, and what its carrier's NAT knows of its flows.
 
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::jitter::Pace;
+use flyball_sdk::device::machine::{Bounds, Flow, INITIAL, Machine, Memory, Settings};
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Exp1};
 use rand_pcg::Pcg64Mcg;
@@ -11,32 +11,24 @@ use rand_pcg::Pcg64Mcg;
 use super::loss::Direction;
 use super::nat::Binding;
 use super::scenario::{Absences, LossModel};
+use crate::keepalive::policy::IntervalBounds;
 use crate::time::MonoTime;
-
-/// What a device beats at before it is told anything.
-const UNTOLD: Pace =
-    Pace { generation: 0, interval: Duration::from_secs(15), jitter: 64, retry: 0, is_hostile: false };
 
 /// One device.
 #[derive(Debug)]
 pub(super) struct Device {
-    pub(super) id: DeviceId,
+    pub(super) machine: Machine,
     pub(super) carrier: u32,
     pub(super) nat: u32,
     pub(super) is_on: bool,
     pub(super) is_in_hole: bool,
-    /// Of the flow that carries messages.
-    pub(super) main: Binding,
-    pub(super) pace: Pace,
-    pub(super) boot: u32,
-    /// Of its newest datagram.
-    pub(super) sequence: u32,
-    /// Sendings of the beat that is not acked yet.
-    pub(super) tries: u32,
-    /// When it beats next; what is due at another time is out of date.
-    pub(super) beat_at: MonoTime,
-    /// Side flows that are open.
-    pub(super) flows: u8,
+    /// Of each flow, the main one first.
+    pub(super) bindings: [Binding; Flow::COUNT],
+    /// When the machine's timer runs out; what is due at another time is out of date.
+    pub(super) wakes_at: MonoTime,
+    /// Over restarts.
+    pub(super) memory: Memory,
+    ports: u32,
     up: Direction,
     down: Direction,
     /// What the way loses is drawn apart from what happens to the device, so that all laws meet the same.
@@ -45,21 +37,22 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(index: u32, carrier: u32, nat: u32, seed: u64) -> Self {
+    /// One that is off.
+    pub(super) fn new(index: u32, carrier: u32, nat: u32, seed: u64, bounds: &IntervalBounds) -> Self {
         let own = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(index) << 1;
+        let device = DeviceId((u128::from(seed) << 64 | u128::from(index)).to_be_bytes());
+        let bounds = Bounds::new(bounds.min, bounds.max).unwrap_or_default();
+        let settings = Settings { device, key_id: 0, initial: INITIAL, bounds };
         Self {
-            id: DeviceId((u128::from(seed) << 64 | u128::from(index)).to_be_bytes()),
+            machine: Machine::new(settings, Memory::default(), Duration::ZERO),
             carrier,
             nat,
             is_on: false,
             is_in_hole: false,
-            main: Binding::none(0),
-            pace: UNTOLD,
-            boot: 0,
-            sequence: 0,
-            tries: 0,
-            beat_at: MonoTime::default(),
-            flows: 0,
+            bindings: [Binding::none(0); Flow::COUNT],
+            wakes_at: MonoTime::default(),
+            memory: Memory::default(),
+            ports: 0,
             up: Direction::default(),
             down: Direction::default(),
             way: Pcg64Mcg::seed_from_u64(own),
@@ -67,9 +60,16 @@ impl Device {
         }
     }
 
+    pub(super) fn id(&self) -> DeviceId {
+        self.machine.settings().device
+    }
+
+    pub(super) fn main(&self) -> &Binding {
+        &self.bindings[Flow::MAIN.number()]
+    }
+
     /// A packet leaves; whether it comes to the NAT.
     pub(super) fn sends(&mut self, loss: LossModel) -> bool {
-        self.sequence += 1;
         !self.is_in_hole && !self.up.loses(loss, &mut self.way)
     }
 
@@ -78,20 +78,19 @@ impl Device {
         self.is_on && !self.is_in_hole && !self.down.loses(loss, &mut self.way)
     }
 
-    /// It starts: another boot, another socket, a binding that is none yet.
-    pub(super) fn boots(&mut self) {
+    /// It starts, with what it remembers and a new main socket.
+    pub(super) fn boots(&mut self, now: MonoTime) {
         self.is_on = true;
-        self.boot += 1;
-        (self.sequence, self.tries, self.flows) = (0, 0, 0);
-        self.main = Binding::none(self.main.port.wrapping_add(1));
+        self.memory = Memory::for_next_boot(Some(self.memory), 0);
+        self.machine = Machine::new(*self.machine.settings(), self.memory, now.since(MonoTime::default()));
+        self.opens(Flow::MAIN);
+        self.wakes_at = now;
     }
 
-    /// An order; an older one is ignored. Told in units of 100 ms, rounded down.
-    pub(super) fn told(&mut self, pace: Pace) {
-        if pace.generation >= self.pace.generation {
-            let tenths = pace.interval.as_millis() / 100;
-            self.pace = Pace { interval: Duration::from_millis(tenths as u64 * 100), ..pace };
-        }
+    /// A new socket: its binding is none yet.
+    pub(super) fn opens(&mut self, flow: Flow) {
+        self.ports += 1 << 8;
+        self.bindings[flow.number()] = Binding::none(self.ports);
     }
 
     /// From one absence to the next, and how long it lasts.

@@ -29,6 +29,7 @@ pub(super) struct Oracle {
     policy: Arc<Fleet>,
     orders: Arc<Orders>,
     told: Vec<Duration>,
+    generation: u64,
 }
 
 /// What is true, for those who may know.
@@ -61,7 +62,7 @@ impl Law {
             FleetLaw::Oracle => {
                 let floor = interval::pace(&policy.interval, interval::floor(&policy.interval), 1);
                 let orders = orders(cohorts, floor, true);
-                Self::Oracle(Oracle { policy: Arc::clone(policy), orders, told: Vec::new() })
+                Self::Oracle(Oracle { policy: Arc::clone(policy), orders, told: Vec::new(), generation: 1 })
             }
         }
     }
@@ -107,10 +108,11 @@ impl Oracle {
         for (i, nat) in truth.nats.iter().enumerate() {
             is_new[i] = std::mem::replace(&mut self.told[i], nat.stream) != nat.stream;
         }
+        self.generation += 1;
         let bounds = &self.policy.interval;
         let command = |&(device, cohort, nat): &(DeviceId, CohortIndex, u32)| {
             let interval = interval::paced(bounds, self.told[nat as usize]).interval;
-            DeviceCommand { device, cohort, order: DeviceOrder::Own(interval::pace(bounds, interval, 2)) }
+            DeviceCommand { device, cohort, order: DeviceOrder::Own(interval::pace(bounds, interval, self.generation)) }
         };
         truth.devices.iter().filter(|(_, _, nat)| is_new[*nat as usize]).map(command).collect()
     }

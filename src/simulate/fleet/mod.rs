@@ -2,13 +2,13 @@
 //! go, and a server around the real governor. Event by event, so that a day of thousands of devices takes seconds, and
 //! coverage is summed exactly.
 //!
-//! Devices follow the rules of `flyball_sdk::device`; what a NAT does with a binding is Linux's conntrack, by the packet.
-//! Left out: the time that the way takes, reordering, duplicates, and everything about keys.
+//! Devices are the real state machine of `flyball_sdk::device`, driven without sockets; what a NAT does with a binding is
+//! Linux's conntrack, by the packet. Left out: the time that the way takes, reordering, duplicates, and everything about
+//! keys and labels.
 
 mod agenda;
 mod device;
 mod draw;
-mod flow;
 mod law;
 mod ledger;
 mod loss;

@@ -2,30 +2,28 @@
 //! between a device and the server takes no time, and what is lost is lost between the device and its NAT.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::probe::{FLOWS_MAX, ProbeOrder};
+use flyball_sdk::device::machine::{Event, Flow, Machine, Message, Output};
+use flyball_sdk::device::wire::{Ack, Answer, Request, kind};
 use rand::RngExt;
 
 use super::agenda::{Agenda, Due, What};
 use super::device::Device;
 use super::draw::{self, Drawn};
-use super::flow::{AGAIN, Flow, OPEN_TRIES, REPORT_TRIES, Stage};
 use super::law::{Law, Truth};
 use super::ledger::{Account, Standing};
 use super::recorder::Recorder;
 use super::scenario::{FleetFault, FleetFaultKind, FleetLaw, FleetScenario, LossModel, Nat};
-use super::server::{Arrived, SECOND_ACK, Server, Session};
+use super::server::{Answered, Arrived, SECOND_ACK, Server, Session};
 use super::trace::FleetRun;
 use crate::keepalive::cohort::{CohortEntry, CohortIndex, CohortKey, Labels, Transport, UNKNOWN};
-use crate::keepalive::observation::{BindingClass, ObservationKind};
 use crate::keepalive::policy::{Fleet, Fleets};
 use crate::time::{MonoTime, Tick, WallTime};
 
 /// Wall time at the start of every run.
 const START_MS: i64 = 1_800_000_000_000;
-/// Side flows that a device keeps at a time.
-const FLOWS: u8 = FLOWS_MAX;
 
 /// Runs one scenario under one law with one seed.
 pub fn run(scenario: &FleetScenario, law: FleetLaw, seed: u64) -> FleetRun {
@@ -52,8 +50,8 @@ struct Plant<'a> {
     accounts: Vec<Account>,
     nats: Vec<Nat>,
     known: Vec<(DeviceId, CohortIndex, u32)>,
-    flows: Vec<Flow>,
-    flows_free: Vec<u32>,
+    /// What a machine wants done; kept for its room.
+    out: Vec<Output>,
     cohorts: Vec<CohortEntry>,
     server: Server,
     is_server_down_until: MonoTime,
@@ -70,9 +68,9 @@ impl<'a> Plant<'a> {
         let fleet = draw::draw(&scenario.carriers, seed);
         let cohorts = cohorts(&fleet, &policy);
         let devices: Vec<Device> =
-            fleet.devices.iter().zip(0..).map(|((carrier, nat), i)| Device::new(i, *carrier, *nat, seed)).collect();
+            fleet.devices.iter().zip(0..).map(|((carrier, nat), i)| Device::new(i, *carrier, *nat, seed, &policy.interval)).collect();
         let known: Vec<_> =
-            devices.iter().map(|device| (device.id, CohortIndex(device.carrier + 1), device.nat)).collect();
+            devices.iter().map(|device| (device.id(), CohortIndex(device.carrier + 1), device.nat)).collect();
         let sessions = known.iter().map(|(id, cohort, _)| Session::new(*id, *cohort)).collect();
         let mut plant = Self {
             law: Law::new(law, &policy, &cohorts),
@@ -80,8 +78,7 @@ impl<'a> Plant<'a> {
             agenda: Agenda::new(),
             accounts: vec![Account::default(); devices.len()],
             server: Server::new(sessions, cohorts.len()),
-            flows: Vec::new(),
-            flows_free: Vec::new(),
+            out: Vec::new(),
             is_server_down_until: MonoTime::default(),
             loss: scenario.loss,
             faults: faults(scenario, &fleet, seed),
@@ -112,9 +109,8 @@ impl<'a> Plant<'a> {
     fn happens(&mut self, due: Due) {
         let Due { at, device, what } = due;
         match what {
-            What::Beat => self.beats(device, at),
+            What::Wake => self.wakes(device, at),
             What::SecondAck { port } => self.second_ack(device, at, port),
-            What::Flow { slot } => self.flow_goes_on(slot, at),
             What::HoleBegins => self.hole(device, at, true),
             What::HoleEnds => self.hole(device, at, false),
             What::PowerGoes => self.power_goes(device, at),
@@ -125,205 +121,120 @@ impl<'a> Plant<'a> {
     /// Everything up to `now` is accounted for as it was until then.
     fn settle(&mut self, index: u32, now: MonoTime) {
         let device = &self.devices[index as usize];
-        let session = &self.server.sessions[index as usize];
-        let is_known_there = session.port == device.main.port;
+        let main = device.main();
+        let is_known_there = self.server.sessions[index as usize].port == main.port;
         let standing = Standing {
             is_present: device.is_on && !device.is_in_hole,
-            good_until: if is_known_there { device.main.expires } else { MonoTime::default() },
+            good_until: if is_known_there { main.expires } else { MonoTime::default() },
             is_exploring: self.recorder.is_exploring(device),
         };
         self.accounts[index as usize].settle(now, standing, self.recorder.sums(device.carrier));
     }
 
-    fn beats(&mut self, index: u32, now: MonoTime) {
-        let device = &mut self.devices[index as usize];
-        if !device.is_on || device.beat_at != now {
-            return; // Out of date.
+    fn wakes(&mut self, index: u32, now: MonoTime) {
+        let device = &self.devices[index as usize];
+        if device.is_on && device.wakes_at == now {
+            self.drive(index, now, |machine, now, out| machine.timeout(now, out));
         }
-        device.tries += 1;
-        let is_retry = device.tries > 1;
-        let told = self.exchange(index, now, is_retry);
-        let device = &mut self.devices[index as usize];
-        if told.is_some() {
-            device.tries = 0;
-            device.beat_at = now.plus(device.pace.wait(device.id, device.sequence));
-        } else {
-            device.beat_at = now.plus(device.pace.retry_wait(device.tries));
-        }
-        self.agenda.add(Due { at: device.beat_at, device: index, what: What::Beat });
     }
 
-    /// A heartbeat and its ack; `Some` where the ack came.
-    fn exchange(&mut self, index: u32, now: MonoTime, is_retry: bool) -> Option<()> {
-        let is_second_due = self.uplink(index, now, is_retry, false)?;
-        let ack = self.server.ack(index, is_second_due)?;
-        let device = &mut self.devices[index as usize];
-        let nat = &self.nats[device.nat as usize];
-        let has_passed = device.main.inbound(now, nat);
-        self.server.sends(index, now);
-        if ack.is_second_due {
-            let what = What::SecondAck { port: device.main.port };
-            self.agenda.add(Due { at: now.plus(SECOND_ACK), device: index, what });
+    /// The machine acts, what it wants done is done, and its timer is set.
+    fn drive(&mut self, index: u32, now: MonoTime, act: impl FnOnce(&mut Machine, Duration, &mut Vec<Output>)) {
+        let since = now.since(MonoTime::default());
+        let mut out = std::mem::take(&mut self.out);
+        act(&mut self.devices[index as usize].machine, since, &mut out);
+        let mut done = 0;
+        while let Some(output) = out.get(done).copied() {
+            done += 1;
+            match output {
+                Output::Send { flow, message: Message::Request(request) } => {
+                    for (flow, ack) in self.carry(index, now, flow, &request).into_iter().flatten() {
+                        let machine = &mut self.devices[index as usize].machine;
+                        machine.handle(since, flow, &Answer::Ack(ack), &[0; 16], &mut out);
+                    }
+                }
+                Output::Open(flow) => self.devices[index as usize].opens(flow),
+                Output::Remember(memory) => self.devices[index as usize].memory = memory,
+                Output::Event(Event::Acked { .. }) => {
+                    self.recorder.acked(now, index, &self.devices[index as usize], &self.nats);
+                }
+                Output::Send { message: Message::Hello(_), .. } | Output::Close(_) | Output::Event(_) => {}
+            }
         }
-        if !has_passed || !device.receives(self.loss) {
-            return None;
-        }
-        device.told(ack.pace);
-        self.recorder.told(now, index, device, &self.nats);
-        if let Some((order, class)) = ack.probe {
-            self.opens(index, now, order, class);
-        }
-        Some(())
+        out.clear();
+        self.out = out;
+        self.set_timer(index, now);
     }
 
-    /// A datagram on the main flow; `Some` where the server heard it, and whether a second ack is due.
-    fn uplink(&mut self, index: u32, now: MonoTime, is_retry: bool, is_probe: bool) -> Option<bool> {
-        self.settle(index, now);
+    /// A timer that was put off is looked at when it runs out.
+    fn set_timer(&mut self, index: u32, now: MonoTime) {
+        let device = &mut self.devices[index as usize];
+        let deadline = MonoTime::from_start(device.machine.deadline()).max(now);
+        if device.wakes_at <= now || deadline < device.wakes_at {
+            device.wakes_at = deadline;
+            self.agenda.add(Due { at: deadline, device: index, what: What::Wake });
+        }
+    }
+
+    /// A datagram up, and what it is answered, as far as it comes back.
+    fn carry(&mut self, index: u32, now: MonoTime, flow: Flow, request: &Request) -> [Option<(Flow, Ack)>; 2] {
+        let is_probe = request.kind == kind::PROBE;
+        if flow == Flow::MAIN {
+            self.settle(index, now);
+        }
         let device = &mut self.devices[index as usize];
         self.recorder.sent(device.carrier, is_probe);
         if !device.sends(self.loss) {
-            return None;
+            return [None; 2];
         }
-        device.main.outbound(now, &self.nats[device.nat as usize]);
+        let binding = &mut device.bindings[flow.number()];
+        binding.outbound(now, &self.nats[device.nat as usize]);
         if now < self.is_server_down_until {
-            return None;
+            return [None; 2];
         }
-        let (port, boot, sequence) = (device.main.port, device.boot, device.sequence);
-        Some(self.server.hear(index, &Arrived { at: now, port, boot, sequence, is_retry }))
+        let arrived = Arrived { at: now, port: binding.port, request };
+        let answers = if is_probe { self.server.probed(index, &arrived) } else { self.server.beaten(index, &arrived) };
+        answers.map(|answer| answer.and_then(|answer| self.comes_down(index, now, answer)))
+    }
+
+    fn comes_down(&mut self, index: u32, now: MonoTime, answer: Answered) -> Option<(Flow, Ack)> {
+        let device = &mut self.devices[index as usize];
+        if answer.is_second_due {
+            let what = What::SecondAck { port: device.main().port };
+            self.agenda.add(Due { at: now.plus(SECOND_ACK), device: index, what });
+        }
+        let nat = &self.nats[device.nat as usize];
+        let has_passed = device.bindings[answer.flow.number()].inbound(now, nat);
+        (has_passed && device.receives(self.loss)).then_some((answer.flow, answer.ack))
     }
 
     fn second_ack(&mut self, index: u32, now: MonoTime, port: u32) {
-        if self.server.sessions[index as usize].port != port || now < self.is_server_down_until {
+        if now < self.is_server_down_until {
             return;
         }
+        let Some(ack) = self.server.second_ack(index, now, port) else { return };
         self.settle(index, now);
-        self.server.sends(index, now);
         let device = &mut self.devices[index as usize];
         self.recorder.sums(device.carrier).second_acks += 1;
-        if device.main.port == port {
-            let nat = &self.nats[device.nat as usize];
-            let has_passed = device.main.inbound(now, nat);
-            let _is_seen = has_passed && device.receives(self.loss);
+        let main = &mut device.bindings[Flow::MAIN.number()];
+        let has_passed = main.port == port && main.inbound(now, &self.nats[device.nat as usize]);
+        if has_passed && device.receives(self.loss) {
+            let answer = Answer::Ack(ack);
+            self.drive(index, now, |machine, now, out| machine.handle(now, Flow::MAIN, &answer, &[0; 16], out));
         }
-    }
-
-    fn opens(&mut self, index: u32, now: MonoTime, order: ProbeOrder, class: BindingClass) {
-        for number in 0..u16::from(order.flows) {
-            let device = &mut self.devices[index as usize];
-            if device.flows >= FLOWS {
-                return;
-            }
-            device.flows += 1;
-            let flow = Flow::new(index, device.boot, order, number, class);
-            let slot = match self.flows_free.pop() {
-                Some(slot) => {
-                    self.flows[slot as usize] = flow;
-                    slot
-                }
-                None => {
-                    self.flows.push(flow);
-                    self.flows.len() as u32 - 1
-                }
-            };
-            self.agenda.add(Due { at: now, device: index, what: What::Flow { slot } });
-        }
-    }
-
-    fn flow_goes_on(&mut self, slot: u32, now: MonoTime) {
-        let mut flow = self.flows[slot as usize];
-        let is_there = self.devices[flow.device as usize].boot == flow.boot;
-        let next = if !is_there {
-            None
-        } else {
-            match flow.stage {
-                Stage::Open | Stage::Settle => self.flow_opens(&mut flow, now),
-                Stage::Test => Some(self.flow_tests(&mut flow, now)),
-                Stage::Report => self.flow_reports(&mut flow, now),
-            }
-        };
-        self.flows[slot as usize] = flow;
-        match next {
-            Some(at) => self.agenda.add(Due { at, device: flow.device, what: What::Flow { slot } }),
-            None => {
-                self.flows_free.push(slot);
-                if is_there {
-                    self.devices[flow.device as usize].flows -= 1;
-                }
-            }
-        }
-    }
-
-    fn flow_opens(&mut self, flow: &mut Flow, now: MonoTime) -> Option<MonoTime> {
-        flow.tries += 1;
-        let is_answered = self.side_exchange(flow, now);
-        if is_answered || flow.class == BindingClass::Unreplied {
-            return Some(flow.went_on(now));
-        }
-        (flow.tries < OPEN_TRIES).then(|| now.plus(AGAIN))
-    }
-
-    fn flow_tests(&mut self, flow: &mut Flow, now: MonoTime) -> MonoTime {
-        let is_heard = self.uplink(flow.device, now, false, true).is_some();
-        let (mut is_controlled, mut has_passed) = (false, false);
-        if is_heard {
-            self.server.sends(flow.device, now);
-            let device = &mut self.devices[flow.device as usize];
-            let nat = &self.nats[device.nat as usize];
-            is_controlled = device.main.inbound(now, nat) && device.receives(self.loss);
-            has_passed = flow.is_heard && flow.binding.inbound(now, nat) && device.receives(self.loss);
-        }
-        flow.tried(now, is_controlled, has_passed)
-    }
-
-    fn flow_reports(&mut self, flow: &mut Flow, now: MonoTime) -> Option<MonoTime> {
-        flow.tries += 1;
-        if flow.tries == 1 || !flow.is_reported {
-            flow.is_reported = self.side_uplink(flow, now);
-            if flow.is_reported {
-                let device = &self.devices[flow.device as usize];
-                self.recorder.sums(device.carrier).tests += 1;
-                self.server.tell(flow.device, now, ObservationKind::Probe(flow.result(device.id)));
-            }
-        } else {
-            self.side_uplink(flow, now);
-        }
-        let device = &mut self.devices[flow.device as usize];
-        let is_answered = flow.is_reported
-            && flow.binding.inbound(now, &self.nats[device.nat as usize])
-            && device.receives(self.loss);
-        (!is_answered && flow.tries < REPORT_TRIES).then(|| now.plus(AGAIN))
-    }
-
-    /// A datagram from a side flow, answered there.
-    fn side_exchange(&mut self, flow: &mut Flow, now: MonoTime) -> bool {
-        if !self.side_uplink(flow, now) || flow.class == BindingClass::Unreplied {
-            return false;
-        }
-        let device = &mut self.devices[flow.device as usize];
-        flow.binding.inbound(now, &self.nats[device.nat as usize]) && device.receives(self.loss)
-    }
-
-    fn side_uplink(&mut self, flow: &mut Flow, now: MonoTime) -> bool {
-        let device = &mut self.devices[flow.device as usize];
-        self.recorder.sent(device.carrier, true);
-        if !device.sends(self.loss) {
-            return false;
-        }
-        flow.binding.outbound(now, &self.nats[device.nat as usize]);
-        if now < self.is_server_down_until {
-            return false;
-        }
-        flow.is_heard = true;
-        self.server.hear_side(flow.device, device.sequence);
-        true
     }
 
     fn hole(&mut self, index: u32, now: MonoTime, begins: bool) {
         self.settle(index, now);
-        self.devices[index as usize].is_in_hole = begins;
-        if !begins {
-            self.plan_hole(index, now);
+        let device = &mut self.devices[index as usize];
+        device.is_in_hole = begins;
+        if begins {
+            return;
         }
+        if device.is_on && self.scenario.are_holes_noticed {
+            self.drive(index, now, |machine, now, out| machine.link_up(now, out));
+        }
+        self.plan_hole(index, now);
     }
 
     fn plan_hole(&mut self, index: u32, now: MonoTime) {
@@ -342,10 +253,9 @@ impl<'a> Plant<'a> {
     fn power_comes(&mut self, index: u32, now: MonoTime) {
         self.settle(index, now);
         let device = &mut self.devices[index as usize];
-        let is_first = device.boot == 0;
-        device.boots();
-        device.beat_at = now;
-        self.agenda.add(Due { at: now, device: index, what: What::Beat });
+        let is_first = device.memory.boot == 0;
+        device.boots(now);
+        self.drive(index, now, |machine, now, out| machine.timeout(now, out));
         if is_first {
             self.plan_hole(index, now);
         }
@@ -394,12 +304,9 @@ impl<'a> Plant<'a> {
         for index in 0..self.devices.len() as u32 {
             if carriers.contains(&self.devices[index as usize].carrier) {
                 self.settle(index, now);
-                self.devices[index as usize].main.forget(now);
+                self.devices[index as usize].bindings.iter_mut().for_each(|binding| binding.forget(now));
             }
         }
-        let devices = &self.devices;
-        let is_hit = |flow: &&mut Flow| carriers.contains(&devices[flow.device as usize].carrier);
-        self.flows.iter_mut().filter(is_hit).for_each(|flow| flow.binding.forget(now));
     }
 
     fn tick(&mut self, now: MonoTime) {

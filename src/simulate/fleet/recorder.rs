@@ -107,20 +107,20 @@ impl Recorder {
 
     /// Whether it follows a pace longer than its carrier's.
     pub(super) fn is_exploring(&self, device: &Device) -> bool {
-        device.pace.interval > self.carriers[device.carrier as usize].interval
+        device.machine.pace().interval > self.carriers[device.carrier as usize].interval
     }
 
-    /// A device took a pace, or the one that it had again.
-    pub(super) fn told(&mut self, now: MonoTime, index: u32, device: &Device, nats: &[Nat]) {
+    /// A device's beat was acked: the ack told it a pace.
+    pub(super) fn acked(&mut self, now: MonoTime, index: u32, device: &Device, nats: &[Nat]) {
         let carrier = &self.carriers[device.carrier as usize];
         let record = &mut self.devices[index as usize];
         record.started.get_or_insert(now);
         let own = nats[device.nat as usize].stream;
         let floor = interval::floor(&self.bounds);
-        let is_safe = device.pace.longest() <= own || device.pace.interval <= floor;
-        record.is_fitting = is_safe && device.pace.interval >= carrier.bearable.mul_f64(FIT);
+        let is_safe = device.machine.pace().longest() <= own || device.machine.pace().interval <= floor;
+        record.is_fitting = is_safe && device.machine.pace().interval >= carrier.bearable.mul_f64(FIT);
         record.pace_ratio =
-            device.pace.interval.as_secs_f64() / interval::paced(&self.bounds, own).interval.as_secs_f64();
+            device.machine.pace().interval.as_secs_f64() / interval::paced(&self.bounds, own).interval.as_secs_f64();
         if record.is_fitting {
             record.fits_since.get_or_insert(now);
             if carrier.changed_at.is_some() {

@@ -32,8 +32,10 @@ pub struct FleetScenario {
     pub carriers: Carriers,
     /// What the way loses, in each direction.
     pub loss: LossModel,
-    /// Time without radio coverage; the device does not know of it.
+    /// Time without radio coverage.
     pub holes: Option<Absences>,
+    /// Whether a device notices that coverage is back, and beats at once.
+    pub are_holes_noticed: bool,
     /// Time without power.
     pub power_off: Option<Absences>,
     /// Each carrier halves or doubles its timeouts once in this time, on average.
