@@ -80,7 +80,7 @@ fn show(shape: &str, series: usize, measured: &Measured) -> Duration {
 }
 
 fn measure(shape: Shape, series: usize) -> Measured {
-    let policies = PolicySet { policies: vec![policy(shape, series)] };
+    let policies = PolicySet { policies: vec![policy(shape, series)], fleets: Vec::new() };
     let bodies: Vec<ReplayedPoll> = (1..=TICKS).map(|tick| poll(shape, series, tick)).collect();
     let region = Region::new(ALLOCATOR);
     let mut replay = Replay::new(&policies.policies[0].signals, series);

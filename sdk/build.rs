@@ -1,26 +1,34 @@
-//! Generates the types of the push stream from `proto/` with a compiler written in Rust: no `protoc` is needed. The
-//! server half goes to a folder of its own and is included by tests alone.
+//! Generates the types of the push stream and of a gateway's session from `proto/` with a compiler written in Rust: no
+//! `protoc` is needed. Each goes to a folder of its own, since both are of one package; the server half of the push
+//! stream is included by tests alone.
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> Outcome {
-    generate()
-}
-
-#[cfg(not(feature = "sampler"))]
-fn generate() -> Outcome {
+    #[cfg(feature = "sampler")]
+    {
+        generate("proto/flyball/v1/sampling.proto", "", Half::Client)?;
+        generate("proto/flyball/v1/sampling.proto", "server", Half::Server)?;
+    }
+    #[cfg(feature = "device-grpc")]
+    generate("proto/flyball/v1/keepalive.proto", "keepalive", Half::Client)?;
     Ok(())
 }
 
-#[cfg(feature = "sampler")]
-fn generate() -> Outcome {
-    let proto = "proto/flyball/v1/sampling.proto";
-    println!("cargo::rerun-if-changed={proto}");
-    let descriptors = protox::compile([proto], ["proto"])?;
-    tonic_prost_build::configure().build_server(false).compile_fds(descriptors.clone())?;
+#[cfg(any(feature = "sampler", feature = "device-grpc"))]
+#[derive(PartialEq)]
+enum Half {
+    Client,
+    #[cfg_attr(not(feature = "sampler"), allow(dead_code))]
+    Server,
+}
 
-    let server_folder = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("server");
-    std::fs::create_dir_all(&server_folder)?;
-    tonic_prost_build::configure().build_client(false).out_dir(server_folder).compile_fds(descriptors)?;
+#[cfg(any(feature = "sampler", feature = "device-grpc"))]
+fn generate(proto: &str, folder: &str, half: Half) -> Outcome {
+    println!("cargo::rerun-if-changed={proto}");
+    let folder = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join(folder);
+    std::fs::create_dir_all(&folder)?;
+    let wanted = tonic_prost_build::configure().build_client(half == Half::Client).build_server(half == Half::Server);
+    wanted.out_dir(folder).compile_fds(protox::compile([proto], ["proto"])?)?;
     Ok(())
 }

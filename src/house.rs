@@ -1,5 +1,9 @@
 //! The composition: every room built, joined and run until the shutdown. What `flyball run` and `flyball demo` share.
 
+mod fleet;
+mod keys;
+mod reloads;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +13,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::fleet::FleetRooms;
+use self::reloads::Reloads;
 use crate::admin::{Admin, AdminState, ConfigPaths, ReloadRequest};
 use crate::cluster::store::{Saver, Store};
 use crate::config::Config;
 use crate::controller::control::{Controller, Inlets};
 use crate::controller::memory::Memories;
 use crate::controller::snapshot::Published;
-use crate::monitor::room::Room;
+use crate::monitor::room::{OnGap, Room};
 use crate::policy::SourceKinds;
 use crate::policy::load::Loaded;
-use crate::policy::watch::{PolicyWatcher, ReloadHandle, ReloadReport};
+use crate::policy::watch::PolicyWatcher;
 use crate::serve::{LocalAddrs, Server};
 use crate::source::{self, OtlpReceiver, Source};
 use crate::telemetry::metrics::Metrics;
@@ -38,8 +44,10 @@ pub struct House {
     server: Server,
     admin: Admin,
     monitor: Room,
-    reload: ReloadHandle,
-    reloads: mpsc::Receiver<ReloadRequest>,
+    on_gap: Option<OnGap>,
+    fleet: Option<FleetRooms>,
+    reloads: Reloads,
+    requests: mpsc::Receiver<ReloadRequest>,
     shutdown: CancellationToken,
 }
 
@@ -58,11 +66,15 @@ impl House {
     ) -> anyhow::Result<Self> {
         let (clock, metrics) = (Clock::start(), Metrics::default());
         let source = source::connect(&config.source, metrics.clone()).context("source")?;
-        let (memories, saver) = open_state(&config)?;
+        let store = config.state.as_deref().map(Store::open).transpose()?;
+        let (memories, saver) = remembered(store.as_ref())?;
         let (usage_sender, usage) = mpsc::channel(USAGE_QUEUE);
-        let (requests, reloads) = mpsc::channel(RELOAD_QUEUE);
+        let (sender, requests) = mpsc::channel(RELOAD_QUEUE);
         let kinds = SourceKinds::of(&config.source);
         let first = Arc::new(policies.set.clone());
+        let fleet = config.fleet.as_ref();
+        let fleet = fleet.map(|fleet| FleetRooms::build(fleet, &config, &first, store.as_ref(), clock)).transpose()?;
+        let on_gap = fleet.as_ref().and_then(|fleet| fleet.on_gap(&config, &monitor));
         let folder = config.policies.clone();
         let (policies, reload) = PolicyWatcher::spawn(folder, kinds, policies, metrics.clone(), shutdown.clone());
         let controller = Controller::new(clock, source.interval(), first, &memories, saver, metrics.clone());
@@ -72,10 +84,33 @@ impl House {
         let paths = ConfigPaths { config: file, policies: config.policies, state: config.state };
         let version = env!("CARGO_PKG_VERSION");
         let board = monitor.board();
-        let state = AdminState { published, monitor: board, metrics, reload: requests, clock, version, paths };
+        let state = AdminState {
+            published,
+            fleet: fleet.as_ref().map(FleetRooms::state).unwrap_or_default(),
+            monitor: board,
+            metrics,
+            reload: sender,
+            clock,
+            version,
+            paths,
+        };
         let admin = Admin::bind(&config.admin, state)?;
         let inlets = Inlets { policies, usage };
-        Ok(Self { source, receiver, controller, inlets, server, admin, monitor, reload, reloads, shutdown })
+        let reloads = Reloads { policies: reload, keys: fleet.as_ref().and_then(FleetRooms::keys) };
+        Ok(Self {
+            source,
+            receiver,
+            controller,
+            inlets,
+            server,
+            admin,
+            monitor,
+            on_gap,
+            fleet,
+            reloads,
+            requests,
+            shutdown,
+        })
     }
 
     /// Where the snapshots appear.
@@ -98,6 +133,11 @@ impl House {
         self.receiver.as_ref().map(OtlpReceiver::local_addr)
     }
 
+    /// Where devices are answered, by what they speak.
+    pub fn fleet_addrs(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.fleet.as_ref().map(FleetRooms::addrs).unwrap_or_default()
+    }
+
     /// Runs every room until the shutdown; each drains in its own bounded time.
     pub async fn run(self) {
         let shutdown = self.shutdown;
@@ -106,11 +146,14 @@ impl House {
         if let Some(receiver) = self.receiver {
             rooms.spawn(receiver.run(shutdown.clone()));
         }
-        rooms.spawn(self.monitor.run(shutdown.clone()));
+        if let Some(fleet) = self.fleet {
+            fleet.spawn(&mut rooms, self.inlets.policies.clone(), &shutdown);
+        }
+        rooms.spawn(self.monitor.run(self.on_gap, shutdown.clone()));
         rooms.spawn(run_admin(self.admin, shutdown.clone()));
         rooms.spawn(self.controller.run(self.source, self.inlets, shutdown.clone()));
-        rooms.spawn(reload_on_hangup(self.reload.clone(), shutdown.clone()));
-        rooms.spawn(reload_on_request(self.reloads, self.reload, shutdown.clone()));
+        rooms.spawn(self.reloads.clone().on_hangup(shutdown.clone()));
+        rooms.spawn(self.reloads.on_request(self.requests, shutdown.clone()));
         while let Some(ended) = rooms.join_next().await {
             if let Err(error) = ended {
                 // One room fell: without it the house is not what it says, and a restart is better than a ruin.
@@ -127,34 +170,8 @@ async fn run_admin(admin: Admin, shutdown: CancellationToken) {
     }
 }
 
-async fn reload_on_hangup(reload: ReloadHandle, shutdown: CancellationToken) {
-    if let Err(error) = reload.reload_on_hangup(shutdown).await {
-        tracing::warn!(%error, "SIGHUP will not reload the policies");
-    }
-}
-
-/// Joins the operators' door to the policies: neither room knows the other.
-async fn reload_on_request(
-    mut requests: mpsc::Receiver<ReloadRequest>,
-    reload: ReloadHandle,
-    shutdown: CancellationToken,
-) {
-    while let Some(Some(request)) = shutdown.run_until_cancelled(requests.recv()).await {
-        let outcome = reload.reload().await;
-        // Whoever asked may be gone.
-        let _ = request.send(outcome.map(|report| reload_text(&report)).map_err(|errors| errors.to_string()));
-    }
-}
-
-fn reload_text(report: &ReloadReport) -> String {
-    let what = if report.is_changed { "reloaded" } else { "nothing changed" };
-    let warnings: String = report.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
-    format!("{what}: {} policies in force{warnings}", report.policies)
-}
-
-fn open_state(config: &Config) -> anyhow::Result<(Memories, Option<Saver>)> {
-    let Some(folder) = &config.state else { return Ok((Memories::default(), None)) };
-    let store = Store::open(folder)?;
+fn remembered(store: Option<&Store>) -> anyhow::Result<(Memories, Option<Saver<Memories>>)> {
+    let Some(store) = store else { return Ok((Memories::default(), None)) };
     let memories = store.load().context("what the last run learnt cannot be read")?;
-    Ok((memories, Some(Saver::start(store))))
+    Ok((memories, Some(Saver::start(store.clone(), Store::save))))
 }

@@ -1,4 +1,4 @@
-// Keeps the page as new as the snapshot in force. The server renders; this asks for the generation, and when it has
+// Keeps the page as new as what is in force. The server renders; this asks for the revision, and when it has
 // changed fetches the page again and takes over the sections that differ. What a reader does meanwhile (an open list,
 // the focus, a selection) stays.
 
@@ -6,7 +6,7 @@ const PERIOD_MS = 2000;
 const TIMEOUT_MS = 5000;
 
 const live = document.getElementById("live");
-let generation = document.body.dataset.generation;
+let revision = document.body.dataset.revision;
 
 async function ask(url) {
   const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -46,11 +46,11 @@ async function refresh() {
   if (document.hidden || isSelecting()) return;
   try {
     const status = await (await ask("status")).json();
-    if (String(status.generation) !== generation) {
+    if (status.revision !== revision) {
       const text = await (await ask(location.href)).text();
       const page = new DOMParser().parseFromString(text, "text/html");
       takeOver(page);
-      generation = page.body.dataset.generation;
+      revision = page.body.dataset.revision;
     }
     tell("Live", false);
   } catch {

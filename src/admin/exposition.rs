@@ -16,9 +16,11 @@ use prometheus_client::registry::Registry;
 
 use super::case::source_age;
 use super::monitored::MonitorCollector;
+use super::paced::FleetCollector;
 use super::status::MONITOR;
 use super::{AdminState, process};
 use crate::controller::snapshot::{Published, Snapshot};
+use crate::fleet::down::DoorsDown;
 use crate::monitor::board::Board;
 use crate::sampling::decision::{PolicyDecision, Reason, ServiceDecision};
 use crate::time::Clock;
@@ -50,7 +52,12 @@ pub(super) fn registry(state: &AdminState) -> Registry {
     state.metrics.register(&mut registry);
     registry.register("flyball_build", "What is running", Info::new([("version", state.version)]));
     registry.register_collector(Box::new(MonitorCollector(monitor.clone())));
-    registry.register_collector(Box::new(SnapshotCollector { published, monitor, clock }));
+    registry.register_collector(Box::new(FleetCollector(state.fleet.clone())));
+    if let Some(gateways) = &state.fleet.gateways {
+        gateways.register(&mut registry);
+    }
+    let down = state.fleet.down.clone();
+    registry.register_collector(Box::new(SnapshotCollector { published, monitor, down, clock }));
     registry.register_collector(Box::new(process::ProcessCollector::new(clock)));
     registry
 }
@@ -121,6 +128,7 @@ pub(super) fn single(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &
 struct SnapshotCollector {
     published: Arc<Published>,
     monitor: Board,
+    down: DoorsDown,
     clock: Clock,
 }
 
@@ -129,7 +137,8 @@ impl Collector for SnapshotCollector {
         let snapshot = self.published.load_full();
         services(&mut encoder, &snapshot)?;
         policies(&mut encoder, &snapshot, self.clock)?;
-        degraded(&mut encoder, &snapshot.degraded(), self.monitor.is_blind())?;
+        let rooms = std::iter::once((MONITOR, self.monitor.is_blind())).chain(self.down.all());
+        degraded(&mut encoder, &snapshot.degraded(), rooms)?;
         let generation = ("flyball_snapshot_generation", "Generation of the snapshot in force");
         single(&mut encoder, generation, snapshot.generation as f64)
     }
@@ -167,12 +176,16 @@ fn policies(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot, clock: Clo
     family(age, &|policy| source_age(policy, now).map(|age| age.as_secs_f64()))
 }
 
-fn degraded(encoder: &mut DescriptorEncoder<'_>, in_force: &[Reason], is_blind: bool) -> fmt::Result {
+fn degraded(
+    encoder: &mut DescriptorEncoder<'_>,
+    in_force: &[Reason],
+    rooms: impl Iterator<Item = (&'static str, bool)>,
+) -> fmt::Result {
     let mut reasons: Vec<Reason> = DEGRADED.iter().chain(in_force).copied().collect();
     reasons.sort_unstable();
     reasons.dedup();
     let of_policies = reasons.iter().map(|reason| (reason.as_str(), in_force.contains(reason)));
-    let all = of_policies.chain([(MONITOR, is_blind)]);
+    let all = of_policies.chain(rooms);
     let series = all.map(|(reason, is_in_force)| ([("reason", reason)], Some(f64::from(u8::from(is_in_force)))));
     gauge(encoder, ("flyball_degraded", "1 for each reason why something decides on less than it should"), series)
 }

@@ -7,10 +7,14 @@
 
 mod access;
 mod because;
+mod because_cohort;
 mod case;
+mod cohort_table;
+mod cohorts;
 mod decisions;
 mod exposition;
 mod monitored;
+mod paced;
 mod page;
 mod process;
 mod routes;
@@ -28,7 +32,11 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::server::{Admin, BindError};
 pub use self::tokens::TokenFileError;
+use crate::controller::keepalive::CohortReports;
 use crate::controller::snapshot::Published;
+use crate::fleet::down::DoorsDown;
+use crate::fleet::grpc::GatewayCounts;
+use crate::fleet::heartbeat::handle::Handle;
 use crate::monitor::board::Board;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
@@ -38,6 +46,8 @@ use crate::time::Clock;
 pub struct AdminState {
     /// The decisions in force.
     pub published: Arc<Published>,
+    /// The second loop.
+    pub fleet: FleetState,
     /// What the monitor sees.
     pub monitor: Board,
     /// The process's counters.
@@ -50,6 +60,19 @@ pub struct AdminState {
     pub version: &'static str,
     /// What `/status` tells of the configuration.
     pub paths: ConfigPaths,
+}
+
+/// What there is to tell of the second loop: nothing where it is off.
+#[derive(Debug, Clone, Default)]
+pub struct FleetState {
+    /// What is known of the cohorts.
+    pub cohorts: CohortReports,
+    /// The heartbeats' door.
+    pub heartbeats: Option<Handle>,
+    /// The gateways' door.
+    pub gateways: Option<GatewayCounts>,
+    /// Doors that ended before the process did.
+    pub down: DoorsDown,
 }
 
 /// A request to reload; answered with a report for people, or the errors for which the last good set stays.

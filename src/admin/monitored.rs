@@ -83,15 +83,15 @@ fn devices(encoder: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result 
 }
 
 /// A counter without labels.
-fn counter(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), value: u64) -> fmt::Result {
+pub(super) fn counter(encoder: &mut DescriptorEncoder<'_>, (name, help): (&str, &str), value: u64) -> fmt::Result {
     ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
 /// One counter and its series.
-fn family<L: EncodeLabelSet, const N: usize>(
+pub(super) fn family<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
-    series: [(L, u64); N],
+    series: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     series.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(family.encode_family(&labels)?))

@@ -8,7 +8,9 @@ use serde::Deserialize;
 
 use super::because::{because, because_degraded, because_of_budget};
 use super::case::{Case, law_name, mode_name, source_age};
+use super::cohort_table::write_cohorts;
 use super::text::{Plain, duration, number, percent};
+use crate::controller::keepalive::Cohorts;
 use crate::controller::snapshot::Snapshot;
 use crate::sampling::decision::{PolicyDecision, ServiceDecision};
 use crate::sampling::policy::{Mode, Policy};
@@ -29,15 +31,33 @@ pub(super) struct Filter {
     pub(super) q: String,
 }
 
+/// What the page shows.
+pub(super) struct Shown<'a> {
+    /// Of the first loop.
+    pub(super) snapshot: &'a Snapshot,
+    /// Of the second.
+    pub(super) cohorts: &'a Cohorts,
+    /// The program's.
+    pub(super) version: &'a str,
+    /// When.
+    pub(super) now: WallTime,
+}
+
+/// Another text where the page would show something else; `web/page.js` compares it with that of `/status`.
+pub(super) fn revision(snapshot: &Snapshot, cohorts: &Cohorts) -> String {
+    format!("{}.{}", snapshot.generation, cohorts.revision)
+}
+
 /// The whole page.
-pub(super) fn render(snapshot: &Snapshot, version: &str, now: WallTime, filter: &Filter) -> String {
+pub(super) fn render(shown: &Shown<'_>, filter: &Filter) -> String {
     let mut html = String::with_capacity(64 << 10);
-    write_page(&mut html, snapshot, version, now, filter).expect("a string takes all");
+    write_page(&mut html, shown, filter).expect("a string takes all");
     html
 }
 
-fn write_page(html: &mut String, snapshot: &Snapshot, version: &str, now: WallTime, filter: &Filter) -> fmt::Result {
-    let (version, q) = (Escaped(version), Escaped(&filter.q));
+fn write_page(html: &mut String, page: &Shown<'_>, filter: &Filter) -> fmt::Result {
+    let (version, q) = (Escaped(page.version), Escaped(&filter.q));
+    let (snapshot, now) = (page.snapshot, page.now);
     write!(
         html,
         r#"<!doctype html>
@@ -46,12 +66,12 @@ fn write_page(html: &mut String, snapshot: &Snapshot, version: &str, now: WallTi
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Flyball: sampling decisions</title>
+<title>Flyball: what is decided, and why</title>
 <link rel="icon" href="assets/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="assets/page.css">
 <script type="module" src="assets/page.js"></script>
 </head>
-<body data-generation="{generation}">
+<body data-revision="{revision}">
 <header>
 <h1><img src="assets/icon.svg" alt="" width="28" height="28"> Flyball <small>{version}</small></h1>
 <form role="search" method="get"><label>Service <input type="search" name="q" value="{q}" maxlength="128" placeholder="part of a name" autocomplete="off" spellcheck="false"></label> <button>Search</button></form>
@@ -59,7 +79,7 @@ fn write_page(html: &mut String, snapshot: &Snapshot, version: &str, now: WallTi
 </header>
 <main>
 "#,
-        generation = snapshot.generation,
+        revision = revision(snapshot, page.cohorts),
     )?;
     write_banner(html, snapshot)?;
     if snapshot.decisions.is_empty() {
@@ -68,12 +88,13 @@ fn write_page(html: &mut String, snapshot: &Snapshot, version: &str, now: WallTi
     for (policy, shown) in snapshot.decisions.iter().zip(shown(snapshot, filter)) {
         write_policy(html, snapshot, policy, &shown, now)?;
     }
+    write_cohorts(html, page.cohorts)?;
     write!(
         html,
         r#"</main>
 <footer>
 <p>Snapshot of <time>{published}</time>. Why is a rate what it is, in a terminal: <code>flyball explain SERVICE</code></p>
-<nav aria-label="Machine-readable"><a href="api/v1/decisions">decisions</a> <a href="status">status</a> <a href="metrics">metrics</a> <a href="readyz">readyz</a> <a href="livez">livez</a></nav>
+<nav aria-label="Machine-readable"><a href="api/v1/decisions">decisions</a> <a href="api/v1/cohorts">cohorts</a> <a href="status">status</a> <a href="metrics">metrics</a> <a href="readyz">readyz</a> <a href="livez">livez</a></nav>
 </footer>
 </body>
 </html>
@@ -256,7 +277,7 @@ fn shown<'a>(snapshot: &'a Snapshot, filter: &Filter) -> Vec<Vec<&'a ServiceDeci
 }
 
 /// Text in HTML, in an element or in a quoted attribute; what could steer a display is spelt out.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -275,7 +296,7 @@ impl Display for Escaped<'_> {
 }
 
 /// A sentence in which what stands between backquotes is code.
-struct Prose<'a>(&'a str);
+pub(super) struct Prose<'a>(pub(super) &'a str);
 
 impl Display for Prose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -300,7 +321,9 @@ mod tests {
         change(&mut policy);
         let mut snapshot = Snapshot::empty(7, policy.decided_at);
         snapshot.decisions = vec![Arc::new(policy)];
-        render(&snapshot, "1.2.3", snapshot.published_at, &Filter { q: q.into() })
+        let cohorts = Cohorts::default();
+        let shown = Shown { snapshot: &snapshot, cohorts: &cohorts, version: "1.2.3", now: snapshot.published_at };
+        render(&shown, &Filter { q: q.into() })
     }
 
     fn named(policy: &PolicyDecision, name: String, demand_per_second: f64) -> ServiceDecision {

@@ -18,10 +18,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::access::{self, Refusal};
-use super::page::{self, Filter};
+use super::page::{self, Filter, Shown};
 use super::server::Peer;
 use super::status::{readiness, status};
-use super::{AdminState, decisions, exposition};
+use super::{AdminState, cohorts, decisions, exposition};
 use crate::controller::snapshot::Snapshot;
 
 /// A reload reads a folder of files; one that takes longer is still carried out, and its client is told so.
@@ -56,6 +56,7 @@ pub(super) fn router(token_file: Option<PathBuf>, state: AdminState) -> Router {
         .route("/-/reload", post(reload))
         .route("/api/v1/decisions", get(all_decisions))
         .route("/api/v1/decisions/{*service}", get(service_decisions))
+        .route("/api/v1/cohorts", get(all_cohorts))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::map_response(harden))
@@ -70,8 +71,13 @@ pub(super) fn too_slow() -> Response<Body> {
 async fn index(State(room): Room, filter: Result<Query<Filter>, QueryRejection>) -> Html<String> {
     let filter = filter.ok().map(|Query(filter)| filter).filter(|filter| filter.q.len() <= FILTER_MAX_BYTES);
     let filter = filter.unwrap_or_default();
-    let snapshot = room.state.published.load_full();
-    Html(page::render(&snapshot, room.state.version, room.state.clock.now().wall, &filter))
+    let shown = Shown {
+        snapshot: &room.state.published.load_full(),
+        cohorts: &room.state.fleet.cohorts.load(),
+        version: room.state.version,
+        now: room.state.clock.now().wall,
+    };
+    Html(page::render(&shown, &filter))
 }
 
 async fn asset(content_type: &'static str, content: &'static str) -> impl IntoResponse {
@@ -99,6 +105,10 @@ async fn metrics(State(room): Room, headers: HeaderMap) -> impl IntoResponse {
 
 async fn all_decisions(State(room): Room) -> Response<Body> {
     decisions::list(room.state.published.load_full())
+}
+
+async fn all_cohorts(State(room): Room) -> impl IntoResponse {
+    Json(cohorts::rows(&room.state.fleet.cohorts.load())).into_response()
 }
 
 async fn service_decisions(State(room): Room, service: Result<Path<String>, PathRejection>) -> Response<Body> {

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AdminState, ConfigPaths};
+use flyball_sdk::device::jitter::Pace;
+
+use super::{AdminState, ConfigPaths, FleetState};
 use crate::controller::snapshot::{Published, Snapshot};
+use crate::keepalive::cohort::{CohortKey, Transport};
+use crate::keepalive::observation::BindingClass;
+use crate::keepalive::report::{CohortReport, Evidence, LifetimeReport, Reason as PaceReason, Verdict};
 use crate::monitor::board::Board;
 use crate::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
@@ -49,6 +54,7 @@ pub(crate) const REASONS: [Reason; 27] = [
 pub(crate) fn state(snapshot: Snapshot) -> AdminState {
     AdminState {
         published: Arc::new(Published::new(snapshot)),
+        fleet: FleetState::default(),
         monitor: Board::default(),
         metrics: Metrics::default(),
         reload: tokio::sync::mpsc::channel(1).0,
@@ -102,4 +108,35 @@ pub(crate) fn unknown_inputs() -> PolicyInputs {
         spans_per_trace: None,
         age: None,
     }
+}
+
+/// A cohort of `devices` behind NATs of 112 s, learnt.
+pub(crate) fn cohort(name: &str, devices: u32) -> CohortReport {
+    let seconds = Duration::from_secs;
+    let lifetime = |class, middle: u64| LifetimeReport {
+        class,
+        quantiles: [middle - 1, middle, middle + 1].map(seconds),
+        lower_bound: seconds(middle - 1),
+        upper_bound: seconds(middle + 1),
+        confidence: 0.999,
+    };
+    CohortReport {
+        key: CohortKey { name: name.into(), transport: Transport::Udp },
+        fleet: Some("gateways".into()),
+        lifetimes: [lifetime(BindingClass::Stream, 112), lifetime(BindingClass::Unreplied, 30)],
+        pace: Pace { generation: 9, interval: seconds(83), jitter: 64, retry: 150, is_hostile: false },
+        devices,
+        devices_own: 1,
+        loss_ratio: 0.01,
+        evidence: Evidence { survived: 60, expired: 12, lost: 3 },
+        verdict: Verdict::Learnt,
+        reason: PaceReason::LowerBound,
+        tests_to_be_surer: 0,
+        decided_at: WallTime::from_unix_ms(1_795_000_000_000),
+    }
+}
+
+/// A cohort of which nothing was seen.
+pub(crate) fn cohort_without_evidence(name: &str) -> CohortReport {
+    CohortReport { evidence: Evidence::default(), ..cohort(name, 0) }
 }

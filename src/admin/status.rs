@@ -4,10 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::AdminState;
 use super::case::{law_name, mode_name, source_age};
+use super::cohorts::shown;
+use super::page::revision;
 use super::process::started_at;
+use super::{AdminState, FleetState};
 use crate::controller::snapshot::Snapshot;
+use crate::fleet::heartbeat::handle::Handle;
 use crate::monitor::board::Watch;
 use crate::sampling::decision::PolicyDecision;
 use crate::sampling::policy::Policy;
@@ -30,9 +33,12 @@ pub(super) struct Status {
     started_at: String,
     uptime_seconds: f64,
     generation: u64,
+    /// Changes with whatever the page shows.
+    revision: String,
     published_at: String,
     degraded: Vec<&'static str>,
     monitor: MonitorStatus,
+    fleet: FleetStatus,
     policies: Vec<PolicyStatus>,
     paths: Paths,
 }
@@ -65,6 +71,17 @@ struct MonitorStatus {
 }
 
 #[derive(Serialize)]
+struct FleetStatus {
+    cohorts: usize,
+    /// Of the orders in force; 0 where the second loop is off.
+    generation: u64,
+    /// Devices that the heartbeats' door knows; `null` where there is none.
+    heartbeat_devices: Option<usize>,
+    /// Sessions at the gateways' door; `null` where there is none.
+    gateway_sessions: Option<i64>,
+}
+
+#[derive(Serialize)]
 struct Paths {
     config: Option<String>,
     policies: String,
@@ -85,21 +102,24 @@ pub(super) fn status(state: &AdminState, snapshot: &Snapshot) -> Status {
         started_at: started_at(state.clock).rfc3339(),
         uptime_seconds: now.mono.since(MonoTime::default()).as_secs_f64(),
         generation: snapshot.generation,
+        revision: revision(snapshot, &state.fleet.cohorts.load()),
         published_at: snapshot.published_at.rfc3339(),
         degraded: degraded(state, snapshot),
         monitor: monitor(&state.monitor.read()),
+        fleet: fleet(&state.fleet),
         policies: snapshot.decisions.iter().map(|policy| of(policy)).collect(),
         paths: Paths {
-            config: state.paths.config.as_deref().map(shown),
-            policies: shown(&state.paths.policies),
-            state: state.paths.state.as_deref().map(shown),
+            config: state.paths.config.as_deref().map(text),
+            policies: text(&state.paths.policies),
+            state: state.paths.state.as_deref().map(text),
         },
     }
 }
 
 fn degraded(state: &AdminState, snapshot: &Snapshot) -> Vec<&'static str> {
     let of_policies = snapshot.degraded().into_iter().map(|reason| reason.as_str());
-    of_policies.chain(state.monitor.is_blind().then_some(MONITOR)).collect()
+    let doors = state.fleet.down.all().into_iter().filter(|(_, is_down)| *is_down).map(|(door, _)| door);
+    of_policies.chain(state.monitor.is_blind().then_some(MONITOR)).chain(doors).collect()
 }
 
 fn monitor(watch: &Watch) -> MonitorStatus {
@@ -108,6 +128,16 @@ fn monitor(watch: &Watch) -> MonitorStatus {
         Watch::Off => status("off", None, None),
         Watch::Blind(why) => status("blind", Some(why.clone()), None),
         Watch::Seeing(view) => status("seeing", None, view.census().map(|census| census.devices)),
+    }
+}
+
+fn fleet(fleet: &FleetState) -> FleetStatus {
+    let cohorts = fleet.cohorts.load();
+    FleetStatus {
+        cohorts: shown(&cohorts).len(),
+        generation: cohorts.generation,
+        heartbeat_devices: fleet.heartbeats.as_ref().map(Handle::devices),
+        gateway_sessions: fleet.gateways.as_ref().map(|counts| counts.sessions.get()),
     }
 }
 
@@ -129,7 +159,7 @@ fn policy_status(policy: &PolicyDecision, rules: Option<&Policy>, now: Tick) -> 
     }
 }
 
-fn shown(path: &Path) -> String {
+fn text(path: &Path) -> String {
     path.display().to_string()
 }
 

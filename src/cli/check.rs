@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::Failure;
+use super::check_fleet::{doors, paces};
 use crate::config::{self, SourceConfig, Sources};
 use crate::document::problem::Problem;
 use crate::document::values::format_duration;
 use crate::monitor::settings::Settings as MonitorSettings;
-use crate::policy::{SourceKind, SourceKinds};
+use crate::policy::{DEFAULT_FLEET, SourceKind, SourceKinds};
 use crate::sampling::policy::{Budget, Law, Mode, Policy, ServiceRule};
 use crate::source::{Query, Signals, Unit};
 use crate::time::WallTime;
@@ -38,6 +39,13 @@ pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
         text += &governs(&policy.sampling);
         text += &signals(&policy.signals, kinds);
     }
+    for (fleet, file) in policies.set.fleets.iter().zip(&policies.fleet_files) {
+        let _ = writeln!(text, "\nfleet {}  ({})", fleet.name, file.display());
+        text += &paces(fleet);
+    }
+    if config.config.fleet.is_some() && policies.set.fleets.is_empty() {
+        let _ = writeln!(text, "\nfleet {DEFAULT_FLEET}  (no fleet file: every device, every default)");
+    }
     text += &warnings(config.warnings.iter().chain(&policies.warnings));
     super::print(&text)?;
     if arguments.online { super::online::ask(&config.config.source, &policies.set) } else { Ok(()) }
@@ -57,6 +65,7 @@ fn settings(loaded: &config::load::Loaded) -> String {
     row(&mut text, "admin", &config.admin.listen.to_string());
     row(&mut text, "state", &state);
     config.monitor.iter().for_each(|watched| row(&mut text, "monitor", &monitor(watched)));
+    config.fleet.iter().for_each(|fleet| text += &doors(fleet));
     text
 }
 
@@ -200,6 +209,6 @@ fn warnings<'a>(warnings: impl Iterator<Item = &'a Problem>) -> String {
     if lines.is_empty() { "\nno warnings\n".to_owned() } else { format!("\n{}", lines.concat()) }
 }
 
-fn row(text: &mut String, name: &str, value: &str) {
+pub(super) fn row(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "  {name:<12} {value}");
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each a function from its arguments to `Result<(), Failure>`.
 
 mod check;
+mod check_fleet;
 mod demo;
 mod explain;
 mod monitor;

@@ -50,7 +50,9 @@ pub(super) fn run(arguments: RunArgs) -> Result<(), Failure> {
 /// What binding the configured addresses takes, beside what the monitor takes.
 fn needed_by_listeners(config: &Config) -> Vec<Capability> {
     let otlp = config.source.otlp.iter().map(|otlp| otlp.listen);
-    let mut listeners = config.serve.grpc.iter().copied().chain([config.serve.http, config.admin.listen]).chain(otlp);
+    let fleet = config.fleet.iter().flat_map(|fleet| [fleet.heartbeat, fleet.grpc]).flatten();
+    let always = [config.serve.http, config.admin.listen];
+    let mut listeners = config.serve.grpc.iter().copied().chain(always).chain(otlp).chain(fleet);
     let is_privileged = listeners.any(|address| (1..PORTS_UNPRIVILEGED).contains(&address.port()));
     is_privileged.then_some(Capability::CAP_NET_BIND_SERVICE).into_iter().collect()
 }
@@ -60,6 +62,7 @@ fn announce(house: &House) {
     let addresses = std::iter::once(("http", serve.http))
         .chain(serve.grpc.iter().map(|grpc| ("grpc", *grpc)))
         .chain(house.otlp_addr().map(|otlp| ("otlp", otlp)))
+        .chain(house.fleet_addrs())
         .chain(std::iter::once(("admin", house.admin_addr())));
     for (protocol, address) in addresses {
         tracing::info!(protocol, %address, "listening");

@@ -4,6 +4,7 @@ use schemars::schema_for;
 
 use super::Failure;
 use crate::config::raw::RawConfig;
+use crate::policy::fleet_raw::RawFleetFile;
 use crate::policy::raw::RawPolicy;
 use crate::scenario::raw::RawScenario;
 
@@ -21,6 +22,8 @@ enum Format {
     Config,
     /// A policy file.
     Policy,
+    /// A fleet file.
+    Fleet,
     /// A scenario file.
     Scenario,
 }
@@ -30,6 +33,7 @@ pub(super) fn schema(arguments: SchemaArgs) -> Result<(), Failure> {
     let schema = match arguments.format {
         Format::Config => schema_for!(RawConfig),
         Format::Policy => schema_for!(RawPolicy),
+        Format::Fleet => schema_for!(RawFleetFile),
         Format::Scenario => schema_for!(RawScenario),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;

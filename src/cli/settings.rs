@@ -5,7 +5,8 @@ use std::path::Path;
 use super::Failure;
 use crate::config::layers::process_environment;
 use crate::config::load::ConfigErrors;
-use crate::document::problem::Problems;
+use crate::document::Place;
+use crate::document::problem::{Problem, Problems};
 use crate::policy::{SourceKind, SourceKinds};
 use crate::{config, policy};
 
@@ -17,7 +18,11 @@ pub(super) fn load(file: Option<&Path>) -> Result<(config::load::Loaded, policy:
     let invalid = |errors: Problems| Failure::Invalid(errors.to_string());
     let config = config::load::load(file, process_environment(), &[]).map_err(|broken| invalid(all(broken)))?;
     let kinds = SourceKinds::of(&config.config.source);
-    let policies = policy::load::load(&config.config.policies, kinds).map_err(invalid)?;
+    let mut policies = policy::load::load(&config.config.policies, kinds).map_err(invalid)?;
+    if let (None, Some(file)) = (&config.config.fleet, policies.fleet_files.first()) {
+        let message = "fleet files have no effect: the configuration has no `fleet` with a door or a monitor";
+        policies.warnings.push(Problem::new(Place::Nowhere, file.display().to_string(), message));
+    }
     Ok((config, policies))
 }
 

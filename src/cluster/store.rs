@@ -1,13 +1,14 @@
-//! The embedded store: one file a role, one writer. What is written is small and always whole (a policy's memory is
+//! The embedded store: one file a role, one writer a table. What is written is small and always whole (a policy's memory is
 //! one value), so a crash leaves the last complete state and never half of one.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::controller::memory::Memories;
+use crate::keepalive::governor::memory::Memory as KeepaliveMemory;
 use crate::sampling::memory::Memory;
 
 /// The sampling controller's file within the state folder.
@@ -17,11 +18,14 @@ const POLICIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("policie
 /// Numbers by name.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const GENERATION: &str = "generation";
+/// What the second loop learnt, as JSON: one entry, whole.
+const KEEPALIVE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keepalive");
+const LEARNT: &str = "learnt";
 
-/// The state folder of one process.
-#[derive(Debug)]
+/// The state folder of one process. Cheap to clone: clones share it.
+#[derive(Debug, Clone)]
 pub struct Store {
-    database: Database,
+    database: Arc<Database>,
     path: PathBuf,
 }
 
@@ -64,7 +68,7 @@ impl Store {
         std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         let path = folder.join(FILE);
         match Database::create(&path) {
-            Ok(database) => Ok(Self { database, path }),
+            Ok(database) => Ok(Self { database: Arc::new(database), path }),
             Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse { path }),
             Err(error @ DatabaseError::Storage(redb::StorageError::Corrupted(_))) => Self::begin_anew(path, error),
             Err(DatabaseError::Storage(redb::StorageError::Io(error)))
@@ -85,7 +89,7 @@ impl Store {
             Err(_) => Err(damage),
         };
         match database {
-            Ok(database) => Ok(Self { database, path }),
+            Ok(database) => Ok(Self { database: Arc::new(database), path }),
             Err(error) => Err(StoreError::Database { path, source: Box::new(error.into()) }),
         }
     }
@@ -104,6 +108,40 @@ impl Store {
     /// The file cannot be written.
     pub fn save(&self, memories: &Memories) -> Result<(), StoreError> {
         self.write(memories).map_err(|source| self.error(source))
+    }
+
+    /// What the second loop of the last process learnt; nothing at first, or where it cannot be read, with a warning.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn load_keepalive(&self) -> Result<KeepaliveMemory, StoreError> {
+        let bytes = self.keepalive_bytes().map_err(|source| self.error(source))?;
+        let Some(bytes) = bytes else { return Ok(KeepaliveMemory::default()) };
+        let warn = |error: &serde_json::Error| tracing::warn!(%error, "cannot read what the second loop had learnt");
+        Ok(serde_json::from_slice(&bytes).inspect_err(warn).unwrap_or_default())
+    }
+
+    /// Replaces what the second loop learnt.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save_keepalive(&self, memory: &KeepaliveMemory) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(memory).expect("plain structs with string keys become JSON");
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(KEEPALIVE)?.insert(LEARNT, &*bytes)?;
+            Ok(transaction.commit()?)
+        };
+        write().map_err(|source| self.error(source))
+    }
+
+    fn keepalive_bytes(&self) -> Result<Option<Vec<u8>>, redb::Error> {
+        let table = match self.database.begin_read()?.open_table(KEEPALIVE) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(table.get(LEARNT)?.map(|bytes| bytes.value().to_vec()))
     }
 
     fn error(&self, source: redb::Error) -> StoreError {
@@ -147,18 +185,18 @@ impl Store {
 
 /// Writes in a thread of its own, so that a slow disk delays no tick; the newest memories win.
 #[derive(Debug)]
-pub struct Saver {
-    sender: Option<mpsc::SyncSender<Memories>>,
+pub struct Saver<T> {
+    sender: Option<mpsc::SyncSender<T>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Saver {
-    /// Starts the thread.
-    pub fn start(store: Store) -> Self {
-        let (sender, receiver) = mpsc::sync_channel::<Memories>(1);
+impl<T: Send + 'static> Saver<T> {
+    /// Starts the thread, which writes with `save`.
+    pub fn start(store: Store, save: fn(&Store, &T) -> Result<(), StoreError>) -> Self {
+        let (sender, receiver) = mpsc::sync_channel::<T>(1);
         let thread = std::thread::Builder::new().name("flyball-state".to_owned()).spawn(move || {
             for memories in receiver {
-                if let Err(error) = store.save(&memories) {
+                if let Err(error) = save(&store, &memories) {
                     tracing::error!(error = &error as &dyn std::error::Error, "state was not saved");
                 }
             }
@@ -167,14 +205,14 @@ impl Saver {
     }
 
     /// Hands over; while the thread is busy the hand-over is left out, because the next tick brings newer ones.
-    pub fn save(&self, memories: Memories) {
+    pub fn save(&self, memories: T) {
         if let Some(sender) = &self.sender {
             let _ = sender.try_send(memories);
         }
     }
 
     /// Writes `last` and ends the thread. Blocks for as long as the disk takes.
-    pub fn finish(mut self, last: Memories) {
+    pub fn finish(mut self, last: T) {
         if let Some(sender) = self.sender.take() {
             let _ = sender.send(last);
         }
@@ -239,9 +277,22 @@ mod tests {
     #[test]
     fn the_saver_writes_the_last_memories_before_it_ends() {
         let folder = tempfile::tempdir().expect("a folder");
-        let saver = Saver::start(Store::open(folder.path()).expect("opens"));
+        let saver = Saver::start(Store::open(folder.path()).expect("opens"), Store::save);
         saver.save(Memories::default());
         saver.finish(memories());
         assert_eq!(Store::open(folder.path()).and_then(|s| s.load()).expect("loads"), memories());
+    }
+
+    #[test]
+    fn both_loops_remember_in_one_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("opens");
+        assert_eq!(store.load_keepalive().expect("empty"), KeepaliveMemory::default());
+        let learnt = KeepaliveMemory { generation: 7, ..KeepaliveMemory::default() };
+        store.save_keepalive(&learnt).expect("saves");
+        store.save(&memories()).expect("saves");
+        drop(store);
+        let store = Store::open(folder.path()).expect("opens again");
+        assert_eq!((store.load().expect("loads"), store.load_keepalive().expect("loads")), (memories(), learnt));
     }
 }

@@ -12,11 +12,14 @@ mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::fleet::keys::MasterKeys;
+use crate::monitor::prefixes::Prefixes;
 use crate::monitor::settings::Settings as MonitorSettings;
 
 /// Everything that `flyball run` needs to know before it starts.
@@ -32,6 +35,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What the monitor watches; `None` = nothing.
     pub monitor: Option<MonitorSettings>,
+    /// Where devices are answered; `None` = the second loop is off.
+    pub fleet: Option<FleetConfig>,
     /// Folder of what survives a restart; `None` = memory only.
     pub state: Option<PathBuf>,
     /// How this process logs.
@@ -154,6 +159,35 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// Bearer tokens that may write, one `name:token` or bare token; without it only loopback may write.
     pub token_file: Option<PathBuf>,
+}
+
+/// Where devices are answered, and how many.
+#[derive(Debug, Clone)]
+pub struct FleetConfig {
+    /// Heartbeats over UDP.
+    pub heartbeat: Option<SocketAddr>,
+    /// Gateways' streams.
+    pub grpc: Option<SocketAddr>,
+    /// What the devices' keys are derived from, as it was when the configuration was read; there where one of the doors
+    /// is.
+    pub keys: Option<KeyFile>,
+    /// Which carrier and region an address belongs to.
+    pub prefixes: Prefixes,
+    /// Devices that are kept.
+    pub devices: u32,
+    /// Threads that answer heartbeats; `None` = one a core, at most eight.
+    pub workers: Option<usize>,
+    /// Streams of gateways in all.
+    pub sessions_max: usize,
+}
+
+/// The master keys and where they are kept: a reload reads them again.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// Which file.
+    pub path: PathBuf,
+    /// What it held.
+    pub keys: Arc<MasterKeys>,
 }
 
 /// How this process logs.

@@ -24,7 +24,7 @@ pub struct RawConfig {
     pub admin: Option<RawAdmin>,
     /// The monitor in the kernel: gaps and lost NAT bindings of edge devices. Without it, nothing is watched.
     pub monitor: Option<RawMonitor>,
-    /// What is known of the fleet.
+    /// The second loop: where devices are answered, and what is known of them. Without it, no device is paced.
     pub fleet: Option<RawFleet>,
     /// What survives a restart. Without it, probabilities start at `initial` after each restart.
     pub state: Option<RawState>,
@@ -187,13 +187,31 @@ pub struct RawMonitor {
     pub devices: Option<u32>,
 }
 
-/// What is known of the fleet.
+/// Where devices are answered, and what is known of them. How they are paced is in fleet files, in the folder of the
+/// policies. With neither `heartbeat` nor `grpc` cohorts are learnt from what the monitor sees, and nobody is told.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawFleet {
+    /// Heartbeats over UDP: `host:port`. Devices that are not on this machine need another address than loopback:
+    /// `0.0.0.0:5783`, or `[::]:5783` for IPv6 too. Default: not answered.
+    pub heartbeat: Option<String>,
+    /// Streams of gateways over gRPC, `flyball.v1.Keepalive/Watch`: `host:port`. Default: not answered.
+    pub grpc: Option<String>,
+    /// What the devices' keys are derived from: lines `KEYID:64 hex`, one at least, 16 at most; a reload reads them again. Let
+    /// its owner only read it. Required beside `heartbeat` or `grpc`.
+    pub master_key_file: Option<String>,
     /// A file of lines `prefix,carrier,region` under that line: which addresses are of which cohort. At most 1023
-    /// cohorts. Without it all devices are of one, `carrier=unknown,region=unknown`.
+    /// cohorts. Without it what a device says of itself counts, and for the monitor all are of one cohort,
+    /// `carrier=unknown,region=unknown`.
     pub prefixes: Option<String>,
+    /// Devices that are kept, 1 to 16,000,000, some 300 bytes each once they are there. One more than that is not
+    /// answered, and counted. Default 1000000.
+    pub devices: Option<u32>,
+    /// Threads that answer heartbeats, 1 to 8. A million devices at 90 s are 11,000 heartbeats/s, which one can answer;
+    /// more are for the moment in which all of them come back at once. Default: one a core, at most 8.
+    pub workers: Option<usize>,
+    /// Gateways with a stream in all, 16 to 1,000,000, some 25 KB each; more are refused and come again. Default 100000.
+    pub sessions_max: Option<usize>,
 }
 
 /// What survives a restart.

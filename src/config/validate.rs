@@ -27,11 +27,12 @@ pub(super) fn validate(raw: RawConfig, check: &mut Check<'_>) -> Option<Config> 
     let admin = admin(raw.admin.unwrap_or_default(), check, &mut listeners);
     // After the defaults of the others, so that a conflict is told where it was written.
     let source = source::sources(raw.source.unwrap_or_default(), check, &mut listeners);
+    let (monitor, fleet) = fleet::second_loop(raw.monitor, raw.fleet, check);
+    listeners.extend(fleet::tcp_listener(fleet.as_ref()));
     address::refuse_conflicts(check, &listeners);
-    let monitor = fleet::monitor(raw.monitor, raw.fleet, check);
     let state = state(raw.state, check);
     let log = log(raw.log.unwrap_or_default(), check);
-    Some(Config { source: source?, policies, serve: serve?, admin: admin?, monitor, state, log })
+    Some(Config { source: source?, policies, serve: serve?, admin: admin?, monitor, fleet, state, log })
 }
 
 pub(super) fn policies(written: Option<String>, check: &mut Check<'_>) -> PathBuf {

@@ -122,7 +122,7 @@ mod tests {
     impl House {
         fn of(policies: Vec<Policy>) -> Self {
             let loaded = |policy| LoadedPolicy { sampling: Arc::new(policy), signals: Arc::new(signals()) };
-            let policies = PolicySet { policies: policies.into_iter().map(loaded).collect() };
+            let policies = PolicySet { policies: policies.into_iter().map(loaded).collect(), fleets: Vec::new() };
             let governors = Governors::new(at(0), TICK, &policies, &Memories::default());
             Self { policies, governors, snapshot: Snapshot::empty(1, at(0).wall), ticks: 0 }
         }

@@ -42,7 +42,7 @@ pub struct Controller {
     policies: Arc<PolicySet>,
     published: Arc<Published>,
     usage: HashMap<Name, Arc<Usage>>,
-    saver: Option<Saver>,
+    saver: Option<Saver<Memories>>,
     journal: Journal,
 }
 
@@ -54,7 +54,7 @@ impl Controller {
         poll_interval: Duration,
         policies: Arc<PolicySet>,
         memories: &Memories,
-        saver: Option<Saver>,
+        saver: Option<Saver<Memories>>,
         metrics: Metrics,
     ) -> Self {
         let now = clock.now();

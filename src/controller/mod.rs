@@ -5,6 +5,7 @@ pub mod assemble;
 pub mod control;
 pub mod governors;
 mod journal;
+pub mod keepalive;
 pub mod memory;
 pub mod snapshot;
 pub mod usage;

@@ -174,6 +174,7 @@ fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
     let config = Config {
         source: Peers::no_source().into(),
         monitor: None,
+        fleet: None,
         policies: std::path::PathBuf::new(),
         serve: ServeConfig { http, grpc, connections_max: 1_024, streams_per_connection_max: 128 },
         admin: AdminConfig { listen: admin, token_file: None },

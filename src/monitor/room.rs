@@ -15,7 +15,7 @@ use super::board::{Board, Watch};
 use super::capability::Capabilities;
 use super::clock::KernelTime;
 use super::error::AttachError;
-use super::event::{Decoder, Event};
+use super::event::{Decoder, Event, Gap};
 use super::live::{AttachOptions, Monitor};
 use super::reader::ReadError;
 use super::settings::Settings;
@@ -26,6 +26,9 @@ use crate::time::{Clock, WallTime};
 pub const FRAMES_QUEUE: usize = 4_096;
 /// How often the board is brought up to date.
 pub const SHOWN_EVERY: Duration = Duration::from_secs(1);
+
+/// Who wants to know of silences.
+pub type OnGap = Box<dyn FnMut(&Gap) + Send>;
 
 /// The monitor, or none.
 pub struct Room {
@@ -57,13 +60,18 @@ impl Room {
         }
     }
 
+    /// Whether there is something to see.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Where it is shown.
     pub fn board(&self) -> Board {
         self.board.clone()
     }
 
-    /// Watches until the shutdown.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Watches until the shutdown; each silence that ended is told to `on_gap`, which must not wait.
+    pub async fn run(self, mut on_gap: Option<OnGap>, shutdown: CancellationToken) {
         let Some((monitor, mut view)) = self.open else { return };
         // The first of its own comes later; until then nobody could tell how much the map can hold.
         monitor.steering().request_census();
@@ -74,7 +82,10 @@ impl Room {
         loop {
             tokio::select! {
                 frame = frames.recv() => match frame {
-                    Some(frame) => view.take(frame).map_or_else(|error| tracing::debug!(%error, "monitor"), log),
+                    Some(frame) => match view.take(frame) {
+                        Ok(event) => tell(event, &mut on_gap),
+                        Err(error) => tracing::debug!(%error, "monitor"),
+                    },
                     None => break,
                 },
                 _ = shown.tick() => {
@@ -115,8 +126,15 @@ pub fn chain(error: &dyn Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn log(event: Option<Event>) {
+fn tell(event: Option<Event>, on_gap: &mut Option<OnGap>) {
     let Some(event) = event else { return };
+    log(&event);
+    if let (Some(on_gap), Some(gap)) = (on_gap, event.ended_gap()) {
+        on_gap(&gap);
+    }
+}
+
+fn log(event: &Event) {
     let device = event.device.map(|device| device.to_string());
     let (from, to, cohort) = (event.path.from, event.path.to, &event.cohort);
     tracing::debug!(event = event.kind.as_str(), device, %cohort, %from, %to, silence = ?event.silence, "monitor");

@@ -1,6 +1,8 @@
-//! Policy files: YAML in, a validated set out, all errors at once; watched and reloaded as a whole, and the last good
-//! set stays.
+//! Policy files and fleet files: YAML in, a validated set out, all errors at once; watched and reloaded as a whole, and
+//! the last good set stays.
 
+mod fleet;
+pub mod fleet_raw;
 pub mod folder;
 pub mod load;
 mod overlap;
@@ -13,14 +15,28 @@ pub mod watch;
 use std::sync::Arc;
 
 use crate::config::{SourceConfig, Sources};
+use crate::keepalive::policy::{Fleet, Fleets};
 use crate::sampling::policy::Policy;
 use crate::source::Signals;
 
-/// All policies of a folder, sorted by name; their claims on services do not overlap.
+/// The name of the fleet that is there where no file names one.
+pub const DEFAULT_FLEET: &str = "default";
+
+/// All policies of a folder, sorted by name; their claims on services do not overlap. And all fleets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PolicySet {
     /// Unique by name.
     pub policies: Vec<LoadedPolicy>,
+    /// As written, sorted by name and unique by it.
+    pub fleets: Vec<Arc<Fleet>>,
+}
+
+impl PolicySet {
+    /// The fleets in force: those written, or one of all devices with every default.
+    pub fn fleets(&self) -> Arc<Fleets> {
+        let default = || vec![Arc::new(Fleet::named(DEFAULT_FLEET))];
+        Arc::new(Fleets { fleets: if self.fleets.is_empty() { default() } else { self.fleets.clone() } })
+    }
 }
 
 /// One policy: what the core needs and what the source needs.

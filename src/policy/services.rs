@@ -111,7 +111,8 @@ fn pin(key: &str, raw: RawPin, now: WallTime, check: &mut Check<'_>) -> Option<P
     Some(Pin { probability: Probability::saturating(value), until: end, reason: why.into() })
 }
 
-fn date(key: &str, text: &str, now: WallTime, check: &mut Check<'_>) -> Option<WallTime> {
+/// When something ends; a date that has passed is a warning.
+pub(super) fn date(key: &str, text: &str, now: WallTime, check: &mut Check<'_>) -> Option<WallTime> {
     let Ok(date) = text.parse::<jiff::Timestamp>() else {
         check.fail(key, "expected a date of RFC 3339 with its zone, such as 2026-12-01T00:00:00Z");
         return None;

@@ -29,7 +29,7 @@ pub(super) fn validate(
     now: WallTime,
     check: &mut Check<'_>,
 ) -> Option<LoadedPolicy> {
-    let name = name(raw.policy.take(), check);
+    let name = name("policy", raw.policy.take(), check);
     check.require("signals", "needs demand, received and dropped");
     let signals = raw.signals.take().and_then(|raw| signals::signals(raw, sources, check));
     let unit = signals.as_ref().map(|signals| signals.unit);
@@ -63,12 +63,13 @@ pub(crate) fn sampling(name: Name, raw: RawPolicy, unit: Option<Unit>, now: Wall
     Policy { name, law, mode, probability, max_age, loss_target, budget, spans_per_trace, services, claims_services }
 }
 
-fn name(written: Option<String>, check: &mut Check<'_>) -> Option<Arc<str>> {
-    check.require("policy", "needs the policy's name");
+/// The name that a file gives what it holds, under `key`.
+pub(super) fn name(key: &str, written: Option<String>, check: &mut Check<'_>) -> Option<Arc<str>> {
+    check.require(key, format_args!("needs the {key}'s name"));
     let name = written?;
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(is_allowed) {
-        check.fail("policy", format_args!("allowed are 1 to {NAME_MAX} characters of A-Z a-z 0-9 _ . -"));
+        check.fail(key, format_args!("allowed are 1 to {NAME_MAX} characters of A-Z a-z 0-9 _ . -"));
         return None;
     }
     Some(name.into())

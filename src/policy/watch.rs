@@ -35,6 +35,8 @@ const REQUESTS_MAX: usize = 16;
 pub struct ReloadReport {
     /// Policies in force.
     pub policies: usize,
+    /// Fleet files in force.
+    pub fleets: usize,
     /// Whether the set in force is another than before.
     pub is_changed: bool,
     /// What may be a mistake.
@@ -60,19 +62,6 @@ impl ReloadHandle {
         let (answer, outcome) = oneshot::channel();
         self.requests.try_send(answer).map_err(|_| refused("no reload: shutting down, or too many at once"))?;
         outcome.await.unwrap_or_else(|_| Err(refused("no reload: shutting down")))
-    }
-
-    /// Reloads at each SIGHUP until `shutdown`; the outcome is logged where it is found.
-    ///
-    /// # Errors
-    /// The signal cannot be listened to.
-    pub async fn reload_on_hangup(self, shutdown: CancellationToken) -> std::io::Result<()> {
-        let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
-        while let Some(Some(())) = shutdown.run_until_cancelled(hangup.recv()).await {
-            info!("SIGHUP: reloading policies");
-            let _ = self.reload().await;
-        }
-        Ok(())
     }
 }
 
@@ -104,8 +93,12 @@ impl PolicyWatcher {
         shutdown: CancellationToken,
     ) -> (watch::Receiver<Arc<PolicySet>>, ReloadHandle) {
         let seen = Seen::Files(initial.fingerprint);
-        let report =
-            ReloadReport { policies: initial.set.policies.len(), is_changed: false, warnings: initial.warnings };
+        let report = ReloadReport {
+            policies: initial.set.policies.len(),
+            fleets: initial.set.fleets.len(),
+            is_changed: false,
+            warnings: initial.warnings,
+        };
         let (in_force, receiver) = watch::channel(Arc::new(initial.set));
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         metrics.reload_success.set(1);
@@ -167,14 +160,14 @@ impl PolicyWatcher {
         for warning in &loaded.warnings {
             warn!(warning = warning.line(), "policy warning");
         }
-        let policies = loaded.set.policies.len();
+        let (policies, fleets) = (loaded.set.policies.len(), loaded.set.fleets.len());
         let is_changed = self.in_force.send_if_modified(|in_force| {
             let is_changed = **in_force != loaded.set;
             *in_force = Arc::new(loaded.set);
             is_changed
         });
-        info!(policies, is_changed, "policies reloaded");
-        Ok(ReloadReport { policies, is_changed, warnings: loaded.warnings })
+        info!(policies, fleets, is_changed, "policies reloaded");
+        Ok(ReloadReport { policies, fleets, is_changed, warnings: loaded.warnings })
     }
 }
 

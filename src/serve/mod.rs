@@ -45,9 +45,6 @@ use crate::telemetry::metrics::Metrics;
 /// Requests in flight get this long to end at a drain; then their connections are cut.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// File descriptors left to the rest of the process: sources, admin, state, logs.
-const FILES_RESERVED: u64 = 256;
-
 /// Names that gRPC health reports on; the empty one is the server as a whole.
 const HEALTH_NAMES: [&str; 3] = ["", "jaeger.api_v2.SamplingManager", "flyball.v1.Sampling"];
 
@@ -83,7 +80,7 @@ impl Server {
         }
         let addresses =
             LocalAddrs::of(&sockets).map_err(|source| BindError { key: "serve.http", address: config.http, source })?;
-        let slots = Arc::new(Semaphore::new(connections_max(config.connections_max)));
+        let slots = Arc::new(Semaphore::new(listen::connections_max(config.connections_max)));
         let desk = Desk::new(published, &metrics, usage, slots, config.streams_per_connection_max);
         Ok(Self { listeners: Listeners::new(sockets), addresses, desk: Arc::new(desk) })
     }
@@ -142,14 +139,4 @@ async fn report_health(health: &HealthReporter, status: ServingStatus) {
     for name in HEALTH_NAMES {
         health.set_service_status(name, status).await;
     }
-}
-
-/// As configured, unless the limit on open files allows fewer.
-fn connections_max(configured: usize) -> usize {
-    let files = listen::nofile_limit().map_or(u64::MAX, |limit| limit.saturating_sub(FILES_RESERVED).max(1));
-    let allowed = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    if configured > allowed {
-        tracing::warn!(configured, allowed, "the limit on open files allows fewer connections: raise it (ulimit -n)");
-    }
-    configured.clamp(1, allowed)
 }

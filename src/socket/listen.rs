@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn` (4096 by default).
 const BACKLOG: i32 = 16_384;
@@ -23,6 +24,9 @@ const STALL_MAX: Duration = Duration::from_secs(20);
 
 /// Pause after an accept that failed for want of a resource: long enough not to spin, short beside a client's timeout.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// File descriptors left to the rest of the process: sources, admin, state, logs.
+const FILES_RESERVED: u64 = 256;
 
 /// Why an address cannot be listened on, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +61,18 @@ pub fn raise_nofile_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// As configured, unless the limit on open files allows fewer.
+pub(crate) fn connections_max(configured: usize) -> usize {
+    let files = nofile_limit().map_or(u64::MAX, |limit| limit.saturating_sub(FILES_RESERVED).max(1));
+    let allowed = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    if configured > allowed {
+        tracing::warn!(configured, allowed, "the limit on open files allows fewer connections: raise it (ulimit -n)");
+    }
+    configured.clamp(1, allowed)
+}
+
 /// The limit on open files in force.
-pub(crate) fn nofile_limit() -> io::Result<u64> {
+fn nofile_limit() -> io::Result<u64> {
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
 }
 

@@ -44,6 +44,7 @@ impl Bed {
         let (reload, mut requests) = mpsc::channel::<flyball::admin::ReloadRequest>(1);
         let published = Arc::new(Published::new(snapshot));
         let state = AdminState {
+            fleet: flyball::admin::FleetState::default(),
             monitor: flyball::monitor::board::Board::default(),
             published: Arc::clone(&published),
             metrics: Metrics::default(),

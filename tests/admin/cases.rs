@@ -407,6 +407,7 @@ fn bind_error(listen: std::net::SocketAddr, token_file: Option<&Path>) -> String
     let config = flyball::config::AdminConfig { listen, token_file: token_file.map(Into::into) };
     let (reload, _requests) = tokio::sync::mpsc::channel(1);
     let state = flyball::admin::AdminState {
+        fleet: flyball::admin::FleetState::default(),
         monitor: flyball::monitor::board::Board::default(),
         published: Arc::new(flyball::controller::snapshot::Published::new(shop())),
         metrics: Default::default(),

@@ -7,4 +7,5 @@ pub mod jitter;
 pub mod key;
 pub mod machine;
 pub mod probe;
+pub mod session;
 pub mod wire;

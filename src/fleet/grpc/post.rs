@@ -1,0 +1,246 @@
+//! What waits for one device, and what is known of its session: a slot for each kind of message, and no queue.
+//!
+//! One order is under way at a time: the next is given out when the device has said something since, so that neither our
+//! buffers nor the kernel's ever hold more than one old order, however slowly it reads. What comes in between takes the
+//! place of what waits.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use flyball_sdk::device::id::DeviceId;
+use flyball_sdk::device::jitter::{Pace, RETRY_DEFAULT};
+use flyball_sdk::device::probe::ProbeOrder;
+use futures_util::task::AtomicWaker;
+
+use super::hello::{GENERATION_MAX, Hello};
+use super::probes::Probes;
+use super::refusal::Refusal;
+use crate::keepalive::cohort::{CohortIndex, Labels};
+use crate::keepalive::observation::{BindingClass, ObservationKind, Probe, Silence};
+use crate::proto::flyball_v1::server_message::Kind;
+use crate::proto::flyball_v1::{self as proto};
+use crate::time::MonoTime;
+
+/// An ack later than this after an order may have come over a binding that something else has made anew.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(5);
+
+const RETRY_UNIT_MS: u32 = 20;
+
+/// One session, shared by the stream, the pusher and the sweep.
+#[derive(Debug)]
+pub(super) struct Post {
+    pub(super) device: DeviceId,
+    pub(super) key_id: u16,
+    pub(super) labels: Labels,
+    cohort: AtomicU32,
+    pub(super) boot: u32,
+    pub(super) peer: IpAddr,
+    pub(super) can_probe: bool,
+    /// Of the stream's task.
+    pub(super) waker: AtomicWaker,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The pace that was chosen for the device, as it was published.
+    chosen: Option<Pace>,
+    /// The same, under the generation that the device will obey; waits to be given out.
+    order: Option<Pace>,
+    /// The newest generation that the device was told or had.
+    told: u64,
+    is_under_way: bool,
+    acked: u64,
+    /// The last order, where it broke a silence.
+    pushed: Option<Pushed>,
+    probes: Probes,
+    beat: Option<u32>,
+    /// The last message from the device, and either way.
+    heard: MonoTime,
+    last: MonoTime,
+    end: Option<Refusal>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pushed {
+    generation: u64,
+    at: MonoTime,
+    silence: Duration,
+}
+
+/// What became of an ack.
+#[derive(Debug, PartialEq)]
+pub(super) enum Acked {
+    /// It is taken; it may confirm that the order passed after a silence.
+    Taken(Option<ObservationKind>),
+    /// Of an older order than the last ack, or of one that was never told.
+    Ignored,
+}
+
+impl Post {
+    pub(super) fn new(hello: &Hello, cohort: CohortIndex, pace: Option<Pace>, now: MonoTime) -> Self {
+        let state = State {
+            chosen: pace,
+            order: pace.map(|pace| at_least(pace, hello.generation)),
+            told: hello.generation,
+            is_under_way: false,
+            acked: hello.generation,
+            pushed: None,
+            probes: Probes::default(),
+            beat: None,
+            heard: now,
+            last: now,
+            end: None,
+        };
+        Self {
+            device: hello.device,
+            key_id: hello.key_id,
+            labels: hello.labels.clone(),
+            cohort: AtomicU32::new(cohort.0),
+            boot: hello.boot,
+            peer: hello.peer,
+            can_probe: hello.can_probe,
+            waker: AtomicWaker::new(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Where the device is now.
+    pub(super) fn cohort(&self) -> CohortIndex {
+        CohortIndex(self.cohort.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn move_to(&self, cohort: CohortIndex) {
+        self.cohort.store(cohort.0, Ordering::Relaxed);
+    }
+
+    /// Whether `pace` is news; `Some(true)` where it is a shorter one.
+    pub(super) fn is_news(&self, pace: &Pace) -> Option<bool> {
+        let state = self.state();
+        let is_shorter = state.chosen.is_none_or(|chosen| pace.longest() < chosen.longest());
+        (state.chosen != Some(*pace)).then_some(is_shorter)
+    }
+
+    /// A pace for the device: takes the place of one that was not given out yet.
+    pub(super) fn order(&self, pace: Pace) {
+        let mut state = self.state();
+        state.chosen = Some(pace);
+        state.order = Some(at_least(pace, state.told.saturating_add(1)));
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// A probe order: rides on the next answer to a beat, so that it breaks no silence.
+    pub(super) fn probe(&self, order: ProbeOrder, class: BindingClass) {
+        self.state().probes.order(order, class);
+    }
+
+    /// Ends the stream, for the first reason given.
+    pub(super) fn end(&self, why: Refusal) {
+        self.state().end.get_or_insert(why);
+        self.waker.wake();
+    }
+
+    /// Why the stream is to end, told once.
+    pub(super) fn ending(&self) -> Option<Refusal> {
+        self.state().end.take()
+    }
+
+    /// The messages that are due.
+    pub(super) fn take(&self, now: MonoTime) -> Vec<Kind> {
+        let mut state = self.state();
+        let mut due = Vec::new();
+        if let Some(sequence) = state.beat.take() {
+            due.push(Kind::BeatAnswer(proto::BeatAnswer { sequence }));
+            due.extend(state.probes.give(now).map(Kind::ProbeOrder));
+        }
+        if !state.is_under_way
+            && let Some(pace) = state.order.take()
+        {
+            let silence = now.since(state.last);
+            state.pushed = Some(Pushed { generation: pace.generation, at: now, silence });
+            (state.told, state.is_under_way) = (pace.generation, true);
+            due.push(Kind::Order(to_wire(&pace)));
+        }
+        if !due.is_empty() {
+            state.last = now;
+        }
+        due
+    }
+
+    /// The device beats: the silence before, which ended with it.
+    pub(super) fn beat(&self, sequence: u32, now: MonoTime) -> Silence {
+        let mut state = self.state();
+        let (silence, gap) = (now.since(state.last), now.since(state.heard));
+        state.speak(now);
+        state.pushed = None;
+        state.beat = Some(sequence);
+        let (class, device) = (BindingClass::Stream, self.device);
+        Silence { device, class, silence, gap, has_moved: false, is_same_address: true, is_doubtful: false }
+    }
+
+    /// The device has an order in force.
+    pub(super) fn ack(&self, generation: u64, now: MonoTime) -> Acked {
+        let mut state = self.state();
+        state.speak(now);
+        if generation < state.acked || generation > state.told {
+            return Acked::Ignored;
+        }
+        state.acked = generation;
+        let pushed = state.pushed.take().filter(|pushed| pushed.generation == generation);
+        let confirmed = pushed.filter(|pushed| now.since(pushed.at) <= CONFIRMED_WITHIN);
+        Acked::Taken(confirmed.map(|pushed| ObservationKind::Push {
+            device: self.device,
+            silence: pushed.silence,
+            is_confirmed: true,
+        }))
+    }
+
+    /// A probe's result; `None` where no such test was ordered, or it cannot have ended like this.
+    pub(super) fn probed(&self, told: &proto::ProbeResult, now: MonoTime) -> Option<Probe> {
+        let mut state = self.state();
+        state.speak(now);
+        state.probes.result(self.device, told, now)
+    }
+
+    /// Since the device was heard, and how long it may be silent by its order.
+    pub(super) fn silent_for(&self, now: MonoTime) -> (Duration, Option<Duration>) {
+        let state = self.state();
+        (now.since(state.heard), state.chosen.map(|pace| pace.longest()))
+    }
+
+    /// Since the last packet either way, where that one was the device's: nothing of ours is unanswered.
+    pub(super) fn silence(&self, now: MonoTime) -> Option<Duration> {
+        let state = self.state();
+        (state.end.is_none() && !state.is_under_way).then(|| now.since(state.last))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl State {
+    fn speak(&mut self, now: MonoTime) {
+        (self.heard, self.last, self.is_under_way) = (now, now, false);
+    }
+}
+
+/// `pace` under a generation that a device which has `floor - 1` in force obeys: a cohort's order may be older than the
+/// device's own, or than that of a cohort that it came from.
+fn at_least(pace: Pace, floor: u64) -> Pace {
+    Pace { generation: pace.generation.max(floor).min(GENERATION_MAX), ..pace }
+}
+
+fn to_wire(pace: &Pace) -> proto::Order {
+    let retry = if pace.retry == 0 { RETRY_DEFAULT } else { pace.retry };
+    proto::Order {
+        generation: pace.generation,
+        interval_ms: u32::try_from(pace.interval.as_millis()).unwrap_or(u32::MAX),
+        jitter_256ths: u32::from(pace.jitter),
+        retry_ms: u32::from(retry) * RETRY_UNIT_MS,
+        is_hostile: pace.is_hostile,
+    }
+}

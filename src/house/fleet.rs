@@ -1,0 +1,177 @@
+//! The second loop's rooms: the loop, the doors that devices come in by, and what the monitor sees on its way there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::keys::Keys;
+use crate::admin::FleetState;
+use crate::cluster::store::{Saver, Store};
+use crate::config::{Config, FleetConfig, KeyFile};
+use crate::controller::keepalive::KeepaliveLoop;
+use crate::fleet::down::{Door, DoorsDown};
+use crate::fleet::grpc::{GatewayServer, GatewaySettings};
+use crate::fleet::heartbeat::server::HeartbeatServer;
+use crate::fleet::heartbeat::settings::Settings as HeartbeatSettings;
+use crate::fleet::passive::{Direct, Passive};
+use crate::fleet::prefixes::PrefixTable;
+use crate::fleet::wiring::Wiring;
+use crate::keepalive::cohort::Transport;
+use crate::monitor::clock::KernelClock;
+use crate::monitor::key::Key;
+use crate::monitor::room::{OnGap, Room};
+use crate::policy::PolicySet;
+use crate::time::Clock;
+
+/// Connections beside the sessions: those that have not said hello yet, or that end.
+const CONNECTIONS_BESIDE: usize = 1_024;
+
+/// Everything of the second loop, bound and ready.
+pub(super) struct FleetRooms {
+    keepalive: KeepaliveLoop,
+    heartbeat: Option<(HeartbeatServer, Wiring)>,
+    gateways: Option<GatewayServer>,
+    state: FleetState,
+    keys: Option<Keys>,
+    clock: Clock,
+}
+
+impl FleetRooms {
+    /// Binds the doors; nothing is answered yet. Inside a Tokio runtime.
+    pub(super) fn build(
+        fleet: &FleetConfig,
+        config: &Config,
+        policies: &PolicySet,
+        store: Option<&Store>,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let memory = store.map(Store::load_keepalive).transpose().context("what the second loop learnt")?;
+        let saver = store.map(|store| Saver::start(store.clone(), Store::save_keepalive));
+        let mut keepalive = KeepaliveLoop::new(clock, policies, memory.unwrap_or_default(), saver);
+        let mut state =
+            FleetState { cohorts: keepalive.reports(), down: DoorsDown::default(), ..FleetState::default() };
+        let (mut heartbeat, mut gateways, mut keys) = (None, None, None);
+        if let Some(file) = &fleet.keys {
+            heartbeat = heartbeats(fleet, file, config, clock, &mut keepalive)?;
+            state.heartbeats = heartbeat.as_ref().map(|(server, _)| server.handle());
+            let own = Keys::new(file.clone(), state.heartbeats.clone());
+            gateways = self::gateways(fleet, own.current(), clock, &mut keepalive)?;
+            state.gateways = gateways.as_ref().map(GatewayServer::counts);
+            keys = Some(own);
+        }
+        Ok(Self { keepalive, heartbeat, gateways, state, keys, clock })
+    }
+
+    /// What operators are told.
+    pub(super) fn state(&self) -> FleetState {
+        self.state.clone()
+    }
+
+    /// What a reload reads again.
+    pub(super) fn keys(&self) -> Option<Keys> {
+        self.keys.clone()
+    }
+
+    /// Where devices are answered, by what they speak.
+    pub(super) fn addrs(&self) -> Vec<(&'static str, SocketAddr)> {
+        let heartbeat = self.heartbeat.as_ref().map(|(server, _)| ("heartbeat", server.local_addr()));
+        let gateways = self.gateways.as_ref().map(|server| ("gateways", server.local_addr()));
+        heartbeat.into_iter().chain(gateways).collect()
+    }
+
+    /// Where the monitor's silences go: to the server whose devices they are of, else straight to the loop.
+    pub(super) fn on_gap(&self, config: &Config, monitor: &Room) -> Option<OnGap> {
+        let settings = config.monitor.as_ref().filter(|_| monitor.is_open())?;
+        let is_ours = |port: u16| settings.key == Key::Heartbeat && settings.ports.contains(&port);
+        let server = self.heartbeat.as_ref().filter(|(server, _)| is_ours(server.local_addr().port()));
+        let passive = match server {
+            Some((server, _)) => Passive::watching(server.handle()),
+            None => {
+                let (observations, cohorts) = self.keepalive.inlet();
+                Passive::Loop(Direct { observations, cohorts, clock: KernelClock::start(&self.clock) })
+            }
+        };
+        Some(Box::new(move |gap| passive.take(gap)))
+    }
+
+    /// Runs every room until the shutdown. The loop ends last, so that what the doors saw is kept.
+    pub(super) fn spawn(
+        self,
+        rooms: &mut JoinSet<()>,
+        policies: watch::Receiver<Arc<PolicySet>>,
+        shutdown: &CancellationToken,
+    ) {
+        let (down, doors_closed) = (self.state.down, CancellationToken::new());
+        let mut doors = JoinSet::new();
+        if let Some((server, wiring)) = self.heartbeat {
+            doors.spawn(noted(server.run(wiring, shutdown.clone()), Door::Heartbeat, down.clone(), shutdown.clone()));
+        }
+        if let Some(server) = self.gateways {
+            doors.spawn(noted(server.run(shutdown.clone()), Door::Gateways, down, shutdown.clone()));
+        }
+        rooms.spawn(self.keepalive.run(policies, doors_closed.clone()));
+        rooms.spawn(close(doors, shutdown.clone(), doors_closed));
+    }
+}
+
+fn heartbeats(
+    fleet: &FleetConfig,
+    keys: &KeyFile,
+    config: &Config,
+    clock: Clock,
+    keepalive: &mut KeepaliveLoop,
+) -> anyhow::Result<Option<(HeartbeatServer, Wiring)>> {
+    let Some(address) = fleet.heartbeat else { return Ok(None) };
+    let settings = HeartbeatSettings {
+        workers: fleet.workers,
+        devices: fleet.devices as usize,
+        state: config.state.clone(),
+        ..HeartbeatSettings::new(address)
+    };
+    let prefixes = Arc::new(PrefixTable::new(&fleet.prefixes));
+    let server = HeartbeatServer::bind(&settings, Arc::clone(&keys.keys), prefixes, clock)?;
+    keepalive.set_heartbeats(server.handle());
+    Ok(Some((server, keepalive.wiring(Transport::Udp))))
+}
+
+fn gateways(
+    fleet: &FleetConfig,
+    keys: Arc<ArcSwap<crate::fleet::keys::MasterKeys>>,
+    clock: Clock,
+    keepalive: &mut KeepaliveLoop,
+) -> anyhow::Result<Option<GatewayServer>> {
+    let Some(address) = fleet.grpc else { return Ok(None) };
+    let settings = GatewaySettings {
+        sessions_max: fleet.sessions_max,
+        connections_max: fleet.sessions_max.saturating_add(CONNECTIONS_BESIDE),
+        ..GatewaySettings::on(address)
+    };
+    let key_of = Arc::new(move |id, device| keys.load().device(id, device));
+    Ok(Some(GatewayServer::bind(settings, keepalive.wiring(Transport::Tcp), key_of, clock)?))
+}
+
+/// Runs a door; one that ends before the shutdown is told.
+async fn noted(door: impl Future<Output = ()>, which: Door, down: DoorsDown, shutdown: CancellationToken) {
+    door.await;
+    if !shutdown.is_cancelled() {
+        tracing::error!(door = ?which, "devices are no longer answered here; everything else runs");
+        down.note(which);
+    }
+}
+
+/// Lets the loop end once every door is closed; a door that fell takes the house down, as any room does.
+async fn close(mut doors: JoinSet<()>, shutdown: CancellationToken, closed: CancellationToken) {
+    while let Some(ended) = doors.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a door for devices ended badly: shutting down");
+            shutdown.cancel();
+        }
+    }
+    shutdown.cancelled().await;
+    closed.cancel();
+}
