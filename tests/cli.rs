@@ -8,7 +8,9 @@ fn every_transcript_is_what_the_command_prints() {
 
 #[test]
 fn every_key_of_a_schema_is_documented() {
-    for (format, key) in [("config", "body_max_bytes"), ("policy", "dead_band"), ("fleet", "cohort_by"), ("scenario", "half_life")] {
+    for (format, key) in
+        [("config", "body_max_bytes"), ("policy", "dead_band"), ("fleet", "cohort_by"), ("scenario", "half_life")]
+    {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_flyball"))
             .args(["schema", format])
             .output()

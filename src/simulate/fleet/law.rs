@@ -69,7 +69,8 @@ impl Law {
 
     /// One tick: what was seen, and what follows.
     pub(super) fn tick(&mut self, now: Tick, seen: &mut Vec<Observation>, truth: &Truth<'_>) -> Decided {
-        let always = |orders: &Arc<Orders>, commands| Decided { orders: Arc::clone(orders), is_changed: false, commands };
+        let always =
+            |orders: &Arc<Orders>, commands| Decided { orders: Arc::clone(orders), is_changed: false, commands };
         match self {
             Self::Adaptive(governor) => {
                 seen.drain(..).for_each(|observation| governor.observe(&observation));

@@ -19,6 +19,7 @@ mod recorder;
 pub mod scenario;
 mod server;
 pub mod trace;
+pub mod trajectory;
 
 pub use draw::facts;
 pub use plant::run;

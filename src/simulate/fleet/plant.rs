@@ -67,8 +67,12 @@ impl<'a> Plant<'a> {
         let policy = Arc::new(scenario.policy.clone());
         let fleet = draw::draw(&scenario.carriers, seed);
         let cohorts = cohorts(&fleet, &policy);
-        let devices: Vec<Device> =
-            fleet.devices.iter().zip(0..).map(|((carrier, nat), i)| Device::new(i, *carrier, *nat, seed, &policy.interval)).collect();
+        let devices: Vec<Device> = fleet
+            .devices
+            .iter()
+            .zip(0..)
+            .map(|((carrier, nat), i)| Device::new(i, *carrier, *nat, seed, &policy.interval))
+            .collect();
         let known: Vec<_> =
             devices.iter().map(|device| (device.id(), CohortIndex(device.carrier + 1), device.nat)).collect();
         let sessions = known.iter().map(|(id, cohort, _)| Session::new(*id, *cohort)).collect();

@@ -215,6 +215,9 @@ impl Nat {
 }
 
 impl FleetLaw {
+    /// What laws there are, for who named another.
+    pub const KNOWN: &str = "known are adaptive, oracle, fixed-180s and fixed-180s-one-ack (any number of seconds)";
+
     /// The law of this name: `adaptive`, `oracle`, `fixed-180s`, `fixed-180s-one-ack`.
     pub fn of(name: &str) -> Option<Self> {
         match name {

@@ -128,11 +128,8 @@ impl Server {
         let Some(order) = self.orders.cohort(session.cohort) else { return [None; 2] };
         let ack = session.ack(order, arrived.request.sequence);
         let probe = ProbeOrder { flows: report.flow + 1, ..report.order }.to_bits();
-        let answer = |flow, flags| Answered {
-            flow,
-            ack: Ack { kind: kind::ANSWER, flags, probe, ..ack },
-            is_second_due: false,
-        };
+        let answer =
+            |flow, flags| Answered { flow, ack: Ack { kind: kind::ANSWER, flags, probe, ..ack }, is_second_due: false };
         match report.phase {
             ProbePhase::Test => {
                 session.last_either = arrived.at;
