@@ -94,7 +94,12 @@ impl Clock {
 
     /// Now, on both clocks.
     pub fn now(&self) -> Tick {
-        Tick { mono: MonoTime(self.start.elapsed()), wall: wall_now() }
+        Tick { mono: self.mono(), wall: wall_now() }
+    }
+
+    /// Now, on the monotonic one.
+    pub fn mono(&self) -> MonoTime {
+        MonoTime(self.start.elapsed())
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::store::Saver;
 use crate::fleet::cohorts::CohortTable;
+use crate::fleet::grpc::GatewayHandle;
 use crate::fleet::heartbeat::handle::Handle;
 use crate::fleet::wiring::{COMMANDS_QUEUE, OBSERVATIONS_QUEUE, Wiring};
 use crate::keepalive::cohort::Transport;
@@ -45,6 +46,7 @@ pub struct KeepaliveLoop {
     reports: CohortReports,
     doors: Vec<(Transport, mpsc::Sender<Vec<DeviceCommand>>)>,
     heartbeats: Option<Handle>,
+    gateways: Option<GatewayHandle>,
     observe: mpsc::Sender<Vec<Observation>>,
     observed: mpsc::Receiver<Vec<Observation>>,
     saver: Option<Saver<Memory>>,
@@ -98,6 +100,7 @@ impl KeepaliveLoop {
             reports: CohortReports::default(),
             doors: Vec::new(),
             heartbeats: None,
+            gateways: None,
             observe,
             observed,
             saver,
@@ -122,6 +125,11 @@ impl KeepaliveLoop {
     /// Whose devices are asked for their labels after other fleets came into force.
     pub fn set_heartbeats(&mut self, handle: Handle) {
         self.heartbeats = Some(handle);
+    }
+
+    /// Whose devices are put into their cohorts anew then.
+    pub fn set_gateways(&mut self, handle: GatewayHandle) {
+        self.gateways = Some(handle);
     }
 
     /// For who only sees: the way in for observations, and the cohorts that they are of.
@@ -172,6 +180,7 @@ impl KeepaliveLoop {
         self.decide();
         // Afterwards: what a device tells now is put where it belongs by the new ones.
         self.heartbeats.iter().for_each(Handle::ask_for_labels);
+        self.gateways.iter().for_each(GatewayHandle::resettle);
     }
 
     fn take(&mut self, batches: &mut Vec<Vec<Observation>>) {

@@ -7,5 +7,6 @@ pub mod heartbeat;
 pub mod keys;
 pub mod passive;
 pub mod prefixes;
+pub mod registry;
 mod sys;
 pub mod wiring;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ use crate::cluster::store::{Saver, Store};
 use crate::config::{Config, FleetConfig, KeyFile};
 use crate::controller::keepalive::KeepaliveLoop;
 use crate::fleet::down::{Door, DoorsDown};
-use crate::fleet::grpc::{GatewayServer, GatewaySettings};
+use crate::fleet::grpc::{GatewayHandle, GatewayServer, GatewaySettings};
 use crate::fleet::heartbeat::server::HeartbeatServer;
 use crate::fleet::heartbeat::settings::Settings as HeartbeatSettings;
 use crate::fleet::passive::{Direct, Passive};
@@ -59,10 +58,10 @@ impl FleetRooms {
         if let Some(file) = &fleet.keys {
             heartbeat = heartbeats(fleet, file, config, clock, &mut keepalive)?;
             state.heartbeats = heartbeat.as_ref().map(|(server, _)| server.handle());
-            let own = Keys::new(file.clone(), state.heartbeats.clone());
-            gateways = self::gateways(fleet, own.current(), clock, &mut keepalive)?;
-            state.gateways = gateways.as_ref().map(GatewayServer::counts);
-            keys = Some(own);
+            gateways = self::gateways(fleet, file, clock, &mut keepalive)?;
+            let handle = gateways.as_ref().map(GatewayServer::handle);
+            state.gateways = handle.as_ref().map(GatewayHandle::counts);
+            keys = Some(Keys::new(file.clone(), state.heartbeats.clone(), handle));
         }
         Ok(Self { keepalive, heartbeat, gateways, state, keys, clock })
     }
@@ -141,7 +140,7 @@ fn heartbeats(
 
 fn gateways(
     fleet: &FleetConfig,
-    keys: Arc<ArcSwap<crate::fleet::keys::MasterKeys>>,
+    keys: &KeyFile,
     clock: Clock,
     keepalive: &mut KeepaliveLoop,
 ) -> anyhow::Result<Option<GatewayServer>> {
@@ -151,8 +150,9 @@ fn gateways(
         connections_max: fleet.sessions_max.saturating_add(CONNECTIONS_BESIDE),
         ..GatewaySettings::on(address)
     };
-    let key_of = Arc::new(move |id, device| keys.load().device(id, device));
-    Ok(Some(GatewayServer::bind(settings, keepalive.wiring(Transport::Tcp), key_of, clock)?))
+    let server = GatewayServer::bind(settings, keepalive.wiring(Transport::Tcp), Arc::clone(&keys.keys), clock)?;
+    keepalive.set_gateways(server.handle());
+    Ok(Some(server))
 }
 
 /// Runs a door; one that ends before the shutdown is told.

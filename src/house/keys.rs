@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::KeyFile;
 use crate::document::problem::Problems;
+use crate::fleet::grpc::GatewayHandle;
 use crate::fleet::heartbeat::handle::Handle;
 use crate::fleet::keys::MasterKeys;
 
@@ -15,17 +16,13 @@ pub(super) struct Keys {
     file: Arc<KeyFile>,
     current: Arc<ArcSwap<MasterKeys>>,
     heartbeats: Option<Handle>,
+    gateways: Option<GatewayHandle>,
 }
 
 impl Keys {
-    pub(super) fn new(file: KeyFile, heartbeats: Option<Handle>) -> Self {
+    pub(super) fn new(file: KeyFile, heartbeats: Option<Handle>, gateways: Option<GatewayHandle>) -> Self {
         let current = Arc::new(ArcSwap::new(Arc::clone(&file.keys)));
-        Self { file: Arc::new(file), current, heartbeats }
-    }
-
-    /// Where those in force are read.
-    pub(super) fn current(&self) -> Arc<ArcSwap<MasterKeys>> {
-        Arc::clone(&self.current)
+        Self { file: Arc::new(file), current, heartbeats, gateways }
     }
 
     /// Reads the file again; whether it says something else.
@@ -38,6 +35,7 @@ impl Keys {
         tracing::info!(?ids, "other master keys are in force");
         self.current.store(Arc::clone(&keys));
         self.heartbeats.iter().for_each(|handle| handle.set_keys(Arc::clone(&keys)));
+        self.gateways.iter().for_each(|handle| handle.set_keys(Arc::clone(&keys)));
         Ok(true)
     }
 }

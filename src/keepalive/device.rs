@@ -51,6 +51,11 @@ impl Shown {
         }
     }
 
+    /// The NAT is another now: what was survived before says nothing, and what expired was not for long.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// The longest silence that was survived, `None` for none.
     pub fn survived(&self) -> Option<Cell> {
         (self.survived != NONE).then_some(self.survived)

@@ -91,7 +91,7 @@ pub fn floor(bounds: &IntervalBounds) -> Duration {
 }
 
 /// The longest interval, in whole units: with its jitter it does not pass the operator's ceiling.
-fn ceiling(bounds: &IntervalBounds) -> Duration {
+pub fn ceiling(bounds: &IntervalBounds) -> Duration {
     whole_units(bounds.max.div_f64(1.0 + bounds.jitter.clamp(0.0, 1.0))).max(floor(bounds))
 }
 

@@ -15,4 +15,5 @@ pub mod mixture;
 pub mod observation;
 pub mod order;
 pub mod policy;
+pub mod ports;
 pub mod report;

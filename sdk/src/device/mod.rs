@@ -8,4 +8,8 @@ pub mod key;
 pub mod machine;
 pub mod probe;
 pub mod session;
+#[cfg(all(feature = "udp", unix))]
+pub mod state_file;
+#[cfg(all(feature = "udp", unix))]
+pub mod udp;
 pub mod wire;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 
+use super::worker::WorkerError;
+
 /// Most workers.
 pub const WORKERS_MAX: usize = 8;
 /// Devices that are known at most, unless told otherwise.
@@ -60,6 +62,14 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why the server ended before the shutdown.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A worker cannot go on.
+    #[error("heartbeats are no longer answered")]
+    Worker(#[source] WorkerError),
     /// The state folder cannot be used.
     #[error("cannot keep the registry of devices in {} (`state.path`)", path.display())]
     State {
@@ -69,6 +79,9 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+    /// A thread fell.
+    #[error("a thread of the heartbeats fell")]
+    Fallen,
 }
 
 fn advice(kind: io::ErrorKind) -> &'static str {

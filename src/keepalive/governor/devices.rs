@@ -1,4 +1,4 @@
-//! The devices: forty bytes each, found by their ids, bounded.
+//! The devices: some fifty bytes each, found by their ids, bounded.
 //!
 //! A device that is away keeps what it has shown, for most come back to the same NAT; when the table is full, the one
 //! that left first makes room. When nobody is away, a device more is not taken: it has the cohort's order, which is safe
@@ -47,33 +47,45 @@ pub struct Device {
     pub flows_open: u8,
     /// Tests in a row of which nothing was heard.
     pub silent_tests: u8,
+    /// When it was given a pace of its own, in seconds since the start.
+    pub own_since: u32,
     /// What else there is to know.
     pub is: Is,
+    /// As what its cohort counts it.
+    pub counted: Is,
 }
 
 /// Statements about a device.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Is(u8);
+pub struct Is(u16);
 
 impl Is {
     /// It is there.
-    pub const PRESENT: u8 = 1;
+    pub const PRESENT: u16 = 1;
     /// It makes tests.
-    pub const PROBING: u8 = 1 << 1;
+    pub const PROBING: u16 = 1 << 1;
     /// It waits in its cohort's queue.
-    pub const QUEUED: u8 = 1 << 2;
+    pub const QUEUED: u16 = 1 << 2;
     /// The clock's queue holds it.
-    pub const TIMED: u8 = 1 << 3;
+    pub const TIMED: u16 = 1 << 3;
     /// The list of those that are away holds it.
-    pub const LEFT: u8 = 1 << 4;
+    pub const LEFT: u16 = 1 << 4;
+    /// It waits to be reviewed.
+    pub const TOUCHED: u16 = 1 << 5;
+    /// It survived what the shortest offer asks for.
+    pub const PROVEN: u16 = 1 << 6;
+    /// It did not.
+    pub const LOWER: u16 = 1 << 7;
+    /// It has a pace of its own.
+    pub const OWN: u16 = 1 << 8;
 
     /// Whether all of these are true.
-    pub const fn all(self, statements: u8) -> bool {
+    pub const fn all(self, statements: u16) -> bool {
         self.0 & statements == statements
     }
 
     /// Makes these true, or false.
-    pub const fn set(&mut self, statements: u8, is_true: bool) {
+    pub const fn set(&mut self, statements: u16, is_true: bool) {
         if is_true { self.0 |= statements } else { self.0 &= !statements }
     }
 }
@@ -91,7 +103,6 @@ impl Device {
 
     /// Nothing was heard of a test in time.
     pub const fn test_was_silent(&mut self) {
-        (self.testing, self.flows_open) = (0, 0);
         self.silent_tests = self.silent_tests.saturating_add(1);
         if self.silent_tests >= SILENT_TESTS_MAX {
             self.is.set(Is::PROBING, false);
@@ -159,7 +170,7 @@ impl Devices {
     pub fn move_to(&mut self, slot: Slot, cohort: CohortIndex) {
         let device = self.get_mut(slot);
         device.cohort = number(cohort);
-        (device.shown, device.own, device.testing, device.flows_open) = (Shown::default(), 0, 0, 0);
+        (device.shown, device.own) = (Shown::default(), 0);
         device.is.set(Is::QUEUED, false);
     }
 
@@ -217,7 +228,9 @@ fn fresh(id: DeviceId, cohort: CohortIndex) -> Device {
         day: 0,
         flows_open: 0,
         silent_tests: 0,
+        own_since: 0,
         is: Is::default(),
+        counted: Is::default(),
     }
 }
 
@@ -230,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_forty_bytes() {
-        assert!(size_of::<Device>() <= 44, "{}", size_of::<Device>());
+    fn a_device_is_small() {
+        assert!(size_of::<Device>() <= 52, "{}", size_of::<Device>());
     }
 
     #[test]

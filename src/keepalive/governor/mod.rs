@@ -1,31 +1,67 @@
 //! The owner of the second loop's state: observations come in, orders and commands go out.
+//!
+//! ```text
+//!  Observation ─▶ intake ─▶ learning (one box? several?) ─▶ pacing ─▶ Orders, and what devices are offered
+//!                    └────▶ what the device showed ──▶ review ─▶ DeviceCommands: its own pace, its next test
+//! ```
+//!
+//! The cohort's order is what a device may do of which nothing is known. It stays at the floor until nine devices in ten
+//! have survived more; each that has is raised by itself before, each that has not is kept back by itself afterwards.
+//! All of it is by level and not by edge: a command that was lost is found missing when the device is reviewed again.
+//!
+//! A decision costs what has changed: cohorts are walked (at most 4,096), devices only where their evidence or their
+//! cohort's offers changed, and [`review::COMMANDS_MAX`] of them at a time.
 
+mod balancer;
+mod cohort;
 mod devices;
+mod due;
+mod intake;
+mod learning;
 pub mod memory;
+mod pacing;
+mod review;
+mod rounds;
+mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use flyball_sdk::device::jitter::Pace;
+use flyball_sdk::device::id::DeviceId;
 
-use self::memory::Memory;
-use super::cohort::CohortEntry;
-use super::interval;
-use super::observation::{BindingClass, Observation};
-use super::order::{CohortOrder, DeviceCommand, Orders};
-use super::policy::{Fleet, Fleets, SecondAck};
-use super::report::{CohortReport, Evidence, LifetimeReport, Reason, Verdict};
-use crate::time::{Tick, WallTime};
+use self::cohort::Cohort;
+use self::devices::{DEVICES_MAX, Devices, Is, Slot};
+use self::due::Due;
+use self::memory::{CohortMemory, Memory};
+use self::review::Desk;
+use super::change::Change;
+use super::cohort::{CohortEntry, CohortIndex};
+use super::observation::{Observation, ObservationKind};
+use super::order::{DeviceCommand, Orders};
+use super::policy::{Fleet, Fleets};
+use super::report::{CohortReport, Reason};
+use crate::time::{MonoTime, Tick};
+
+/// Members looked at in one decision because their cohort's offers or order changed.
+const SWEEP_MAX: usize = 50_000;
+/// Cohorts of an earlier process that are kept in mind until devices of them appear.
+const REMEMBERED_MAX: usize = 4_096;
 
 /// Decides how all devices are paced.
 #[derive(Debug)]
 pub struct Governor {
     fleets: Arc<Fleets>,
     strangers: Arc<Fleet>,
-    cohorts: Vec<CohortEntry>,
+    cohorts: Vec<Cohort>,
+    devices: Devices,
+    due: Due,
+    touched: Vec<Slot>,
+    remembered: Vec<CohortMemory>,
     orders: Arc<Orders>,
-    is_dirty: bool,
-    decided_at: WallTime,
+    generation: u64,
+    is_one_value: bool,
+    next_swept: usize,
 }
 
 /// What one decision says.
@@ -46,96 +82,254 @@ impl Governor {
             fleets,
             strangers: Arc::new(Fleet::named("")),
             cohorts: Vec::new(),
+            devices: Devices::new(DEVICES_MAX),
+            due: Due::default(),
+            touched: Vec::new(),
+            remembered: Vec::new(),
             orders: Arc::default(),
-            is_dirty: true,
-            decided_at: WallTime::default(),
+            generation: 0,
+            is_one_value: false,
+            next_swept: 0,
         }
     }
 
     /// Other bounds, budgets and pins from now on; what was learnt stays.
     pub fn set_fleets(&mut self, fleets: Arc<Fleets>) {
         self.fleets = fleets;
-        self.is_dirty = true;
+        for at in 0..self.cohorts.len() {
+            let fleet = self.fleet_of(&self.cohorts[at].entry);
+            self.cohorts[at].set_fleet(fleet);
+        }
     }
 
     /// One more cohort; its index is the number of those told before.
     pub fn add_cohort(&mut self, entry: &CohortEntry) {
-        self.cohorts.push(entry.clone());
-        self.is_dirty = true;
+        let index = CohortIndex(u32::try_from(self.cohorts.len()).unwrap_or(u32::MAX));
+        let mut cohort = Cohort::new(index, entry.clone(), self.fleet_of(entry));
+        if let Some(at) = self.remembered.iter().position(|memory| memory.is_of(entry)) {
+            cohort.remember(&self.remembered.swap_remove(at));
+        }
+        self.cohorts.push(cohort);
     }
 
     /// Takes in what an edge saw.
-    pub fn observe(&mut self, _observation: &Observation) {}
+    pub fn observe(&mut self, observation: &Observation) {
+        let Some(at) = self.place(observation.cohort) else { return };
+        match observation.kind {
+            ObservationKind::Present { device, can_probe } => self.arrive(at, device, can_probe),
+            ObservationKind::Absent { device } => self.leave(device),
+            ObservationKind::Loss { sent, unanswered } => self.cohorts[at].take_loss(sent, unanswered),
+            ObservationKind::Silence(seen) => {
+                self.with(at, seen.device, |cohort, device| cohort.take_silence(device, &seen));
+            }
+            ObservationKind::Probe(probe) => {
+                self.with(at, probe.device, |cohort, device| cohort.take_probe(device, &probe));
+            }
+            ObservationKind::Push { device, silence, is_confirmed } => {
+                self.with(at, device, |cohort, device| cohort.take_push(device, silence, is_confirmed));
+            }
+        }
+    }
 
     /// Decides anew. Costs what has changed since the last time, not what there is.
     pub fn decide(&mut self, now: Tick) -> Decided {
-        let is_changed = std::mem::take(&mut self.is_dirty);
-        if is_changed {
-            let unix_ms = u64::try_from(now.wall.unix_ms()).unwrap_or(0);
-            let generation = (self.orders.generation + 1).max(unix_ms);
-            let cohorts = self.cohorts.iter().map(|entry| Arc::new(self.order(entry, generation))).collect();
-            self.orders = Arc::new(Orders { generation, cohorts });
-            self.decided_at = now.wall;
+        let unix_ms = u64::try_from(now.wall.unix_ms()).unwrap_or(0);
+        let generation = (self.generation + 1).max(unix_ms);
+        let second = u32::try_from(now.mono.since(MonoTime::default()).as_secs()).unwrap_or(u32::MAX);
+        self.end_silent_tests(second);
+        let is_changed = self.decide_cohorts(now, second, generation);
+        let commands = self.decide_devices(now, second, generation);
+        let is_changed = is_changed || self.orders.cohorts.len() != self.cohorts.len();
+        if is_changed || !commands.is_empty() {
+            self.generation = generation;
         }
-        Decided { orders: Arc::clone(&self.orders), is_changed, commands: Vec::new() }
+        if is_changed {
+            let cohorts = self.cohorts.iter().map(|cohort| Arc::clone(&cohort.told.order)).collect();
+            self.orders = Arc::new(Orders { generation, cohorts });
+        }
+        Decided { orders: Arc::clone(&self.orders), is_changed, commands }
     }
 
     /// What is known and decided of each cohort.
     pub fn reports(&self) -> Vec<CohortReport> {
-        let decided = self.cohorts.iter().zip(&self.orders.cohorts);
-        decided.map(|(entry, order)| self.report(entry, order.pace)).collect()
+        let is_asked_of_lifetimes =
+            |reason| matches!(reason, Reason::LowerBound | Reason::Hysteresis | Reason::Shorter);
+        let mut reports: Vec<CohortReport> = self.cohorts.iter().map(Cohort::report).collect();
+        for report in reports.iter_mut().filter(|report| self.is_one_value && is_asked_of_lifetimes(report.reason)) {
+            report.reason = Reason::OwnLoadBalancer;
+        }
+        reports
     }
 
     /// What a later process needs to know.
     pub fn memory(&self) -> Memory {
-        Memory { generation: self.orders.generation }
+        let cohorts = self.cohorts.iter().map(Cohort::memory).chain(self.remembered.iter().cloned());
+        Memory { generation: self.generation, cohorts: cohorts.take(REMEMBERED_MAX).collect() }
     }
 
     /// Takes up what an earlier process knew.
     pub fn remember(&mut self, memory: Memory) {
-        let mut orders = Orders::clone(&self.orders);
-        orders.generation = orders.generation.max(memory.generation);
-        self.orders = Arc::new(orders);
-        self.is_dirty = true;
-    }
-
-    fn fleet(&self, entry: &CohortEntry) -> &Fleet {
-        let found = self.fleets.fleets.iter().find(|fleet| Some(&fleet.name) == entry.fleet.as_ref());
-        found.unwrap_or(&self.strangers)
-    }
-
-    fn order(&self, entry: &CohortEntry, generation: u64) -> CohortOrder {
-        let fleet = self.fleet(entry);
-        let floor = interval::floor(&fleet.interval);
-        let second_ack_after = match fleet.second_ack {
-            SecondAck::After(least) => Some(least),
-            SecondAck::Off => None,
-        };
-        let pace = interval::pace(&fleet.interval, floor, generation);
-        CohortOrder { key: entry.key.clone(), pace, second_ack_after, tell_silences_from: floor }
-    }
-
-    fn report(&self, entry: &CohortEntry, pace: Pace) -> CohortReport {
-        let lifetime = |class| LifetimeReport {
-            class,
-            quantiles: [Duration::from_secs(10), Duration::from_secs(90), Duration::from_secs(7_200)],
-            lower_bound: Duration::from_secs(10),
-            upper_bound: Duration::from_secs(7_200),
-            confidence: 0.999,
-        };
-        CohortReport {
-            key: entry.key.clone(),
-            fleet: entry.fleet.clone(),
-            lifetimes: [lifetime(BindingClass::Stream), lifetime(BindingClass::Unreplied)],
-            pace,
-            devices: 0,
-            devices_own: 0,
-            loss_ratio: 0.0,
-            evidence: Evidence::default(),
-            verdict: Verdict::Learning,
-            reason: Reason::Prior,
-            tests_to_be_surer: 12,
-            decided_at: self.decided_at,
+        self.generation = self.generation.max(memory.generation);
+        self.remembered = memory.cohorts;
+        self.remembered.truncate(REMEMBERED_MAX);
+        for cohort in &mut self.cohorts {
+            if let Some(at) = self.remembered.iter().position(|memory| memory.is_of(&cohort.entry)) {
+                cohort.remember(&self.remembered.swap_remove(at));
+            }
         }
     }
+
+    fn decide_cohorts(&mut self, now: Tick, second: u32, generation: u64) -> bool {
+        let (mut is_changed, mut is_refreshed) = (false, false);
+        for at in 0..self.cohorts.len() {
+            self.act_on_change(at);
+            let cohort = &mut self.cohorts[at];
+            // Pins end by the clock alone.
+            if std::mem::take(&mut cohort.is_dirty) || !cohort.fleet.pins.is_empty() {
+                is_changed |= cohort.decide(now, second, generation);
+                is_refreshed = true;
+            }
+        }
+        if is_refreshed {
+            self.is_one_value = balancer::is_suspect(&self.cohorts);
+        }
+        is_changed
+    }
+
+    fn decide_devices(&mut self, now: Tick, second: u32, generation: u64) -> Vec<DeviceCommand> {
+        let (devices, due) = (&mut self.devices, &mut self.due);
+        let mut desk = Desk { devices, due, commands: Vec::new(), generation, now, second };
+        for slot in std::mem::take(&mut self.touched) {
+            let at = desk.devices.get(slot).cohort().0 as usize;
+            review::review(&mut self.cohorts[at], slot, &mut desk);
+        }
+        let count = self.cohorts.len();
+        let mut looks = SWEEP_MAX;
+        // From another cohort each time, so that none waits for the others' sweeps.
+        for turn in 0..count {
+            let cohort = &mut self.cohorts[(self.next_swept + turn) % count];
+            sweep(cohort, &mut looks, &mut desk);
+            rounds::step(cohort, &mut desk);
+            review::serve(cohort, &mut desk);
+        }
+        self.next_swept = (self.next_swept + 1) % count.max(1);
+        desk.commands
+    }
+
+    /// A change makes what was learnt before it worthless: the floor, and from the start. A longer lifetime leaves what
+    /// is in force as safe as it was.
+    fn act_on_change(&mut self, at: usize) {
+        let cohort = &mut self.cohorts[at];
+        let Some(change) = cohort.change.take() else { return };
+        cohort.forget(cohort.paced_class());
+        if change == Change::Longer {
+            return;
+        }
+        cohort.offers.clear();
+        cohort.is_remembered = false;
+        for slot in &cohort.members {
+            self.devices.get_mut(*slot).shown.forget();
+        }
+        cohort.look_at_all();
+    }
+
+    fn end_silent_tests(&mut self, second: u32) {
+        for slot in self.due.take(&mut self.devices, second) {
+            let device = self.devices.get_mut(slot);
+            if device.testing != 0 {
+                device.test_was_silent();
+                self.cohorts[device.cohort().0 as usize].end_test(device);
+                touch(&mut self.touched, device, slot);
+            }
+        }
+    }
+
+    fn place(&self, cohort: CohortIndex) -> Option<usize> {
+        let at = cohort.0 as usize;
+        if at < self.cohorts.len() { Some(at) } else { (!self.cohorts.is_empty()).then_some(0) }
+    }
+
+    fn fleet_of(&self, entry: &CohortEntry) -> Arc<Fleet> {
+        let found = self.fleets.fleets.iter().find(|fleet| Some(&fleet.name) == entry.fleet.as_ref());
+        Arc::clone(found.unwrap_or(&self.strangers))
+    }
+
+    /// Does something with a device and its cohort, and has it reviewed. A device of which it was not told that it is
+    /// there, is there.
+    fn with(&mut self, at: usize, id: DeviceId, act: impl FnOnce(&mut Cohort, &mut devices::Device)) {
+        let Some(slot) = self.settled(at, id) else { return };
+        let device = self.devices.get_mut(slot);
+        device.is.set(Is::PRESENT, true);
+        act(&mut self.cohorts[at], device);
+        touch(&mut self.touched, device, slot);
+    }
+
+    fn arrive(&mut self, at: usize, id: DeviceId, can_probe: bool) {
+        let Some(slot) = self.settled(at, id) else { return };
+        let device = self.devices.get_mut(slot);
+        device.is.set(Is::PRESENT, true);
+        device.is.set(Is::PROBING, can_probe);
+        device.silent_tests = 0;
+        self.cohorts[at].end_test(device);
+        touch(&mut self.touched, device, slot);
+    }
+
+    fn leave(&mut self, id: DeviceId) {
+        let Some(slot) = self.devices.find(id) else { return };
+        self.devices.leave(slot);
+        let device = self.devices.get_mut(slot);
+        let cohort = &mut self.cohorts[device.cohort().0 as usize];
+        cohort.end_test(device);
+        cohort.count(device);
+    }
+
+    /// The device's slot in this cohort; `None` where there is no room for it.
+    fn settled(&mut self, at: usize, id: DeviceId) -> Option<Slot> {
+        let index = self.cohorts[at].index;
+        let cohorts = &mut self.cohorts;
+        let Some(slot) = self.devices.find(id) else {
+            let part = |devices: &mut Devices, slot: Slot| drop_out(cohorts, devices, slot);
+            let slot = self.devices.insert(id, index, part)?;
+            self.cohorts[at].join(&mut self.devices, slot);
+            return Some(slot);
+        };
+        if self.devices.get(slot).cohort() != index {
+            drop_out(cohorts, &mut self.devices, slot);
+            self.devices.move_to(slot, index);
+            self.cohorts[at].join(&mut self.devices, slot);
+        }
+        Some(slot)
+    }
+}
+
+/// Takes a device out of its cohort.
+fn drop_out(cohorts: &mut [Cohort], devices: &mut Devices, slot: Slot) {
+    let device = devices.get_mut(slot);
+    let cohort = &mut cohorts[device.cohort().0 as usize];
+    cohort.end_test(device);
+    let was_present = device.is.all(Is::PRESENT);
+    device.is.set(Is::PRESENT, false);
+    cohort.count(device);
+    device.is.set(Is::PRESENT, was_present);
+    cohort.part(devices, slot);
+}
+
+fn touch(touched: &mut Vec<Slot>, device: &mut devices::Device, slot: Slot) {
+    if !device.is.all(Is::TOUCHED) {
+        device.is.set(Is::TOUCHED, true);
+        touched.push(slot);
+    }
+}
+
+/// Looks at members that have not been looked at since something changed for all of them.
+fn sweep(cohort: &mut Cohort, looks: &mut usize, desk: &mut Desk<'_>) {
+    let was_sweeping = cohort.sweep > 0;
+    while cohort.sweep > 0 && *looks > 0 && !desk.is_full() {
+        cohort.sweep -= 1;
+        *looks -= 1;
+        let slot = cohort.members[cohort.sweep];
+        review::review(cohort, slot, desk);
+    }
+    // What was counted may allow a longer order.
+    cohort.is_dirty |= was_sweeping && cohort.sweep == 0;
 }

@@ -6,10 +6,22 @@ use std::sync::Arc;
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{CELLS, Cell};
 
+mod claims;
+mod design;
+mod distribution;
 mod evidence;
 
-use evidence::Evidence;
+use distribution::Rung;
+use evidence::{Evidence, NEVER};
 pub use evidence::{Bracket, DEVICES_MAX};
+
+use super::lifetime::prior::Prior;
+
+/// Part of the error that each of the two bounds may make.
+const TAIL: f64 = 0.5;
+/// Cells that the lower bound is taken back by where devices forget in a range: a wheel that a fifth of them hit may be as
+/// much as a fifth of its granularity past its beginning.
+const EDGE_CELLS: u16 = 3;
 
 /// How one test of one device ended, or one of its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,6 +87,13 @@ pub struct NextTest {
     pub cell: Cell,
 }
 
+/// What is shown at a confidence: cells, 0 and [`NEVER`] where nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    lower: u16,
+    upper: u16,
+}
+
 /// A cohort.
 #[derive(Debug, Clone)]
 pub struct Mixture {
@@ -94,6 +113,26 @@ impl SearchWeights {
         sums.resize(usize::from(CELLS) + 1, sum);
         Self { sums }
     }
+
+    /// The cell strictly between these two that leaves this part of the weights between them below it.
+    fn split(&self, low: u16, high: u16, part: f64) -> u16 {
+        let (first, last) = (low + 1, high.min(CELLS).max(low + 2) - 1);
+        let sum = |cell: u16| self.sums[usize::from(cell.min(CELLS))];
+        let target = sum(low) + part * (sum(high) - sum(low));
+        let within = &self.sums[usize::from(first.min(CELLS))..=usize::from(last.min(CELLS))];
+        if sum(high) <= sum(low) {
+            return first + ((last - first) as f64 * part) as u16;
+        }
+        (first + within.partition_point(|sum| *sum < target) as u16).min(last)
+    }
+}
+
+impl From<&Prior> for SearchWeights {
+    /// What is below and above the prior's range lies at its ends.
+    fn from(prior: &Prior) -> Self {
+        let before = usize::from(prior.first().number()).saturating_sub(1);
+        Self::new(std::iter::repeat_n(0.0, before).chain(prior.masses().iter().copied()))
+    }
 }
 
 impl Mixture {
@@ -109,21 +148,53 @@ impl Mixture {
 
     /// What is known, at this confidence.
     pub fn estimate(&self, confidence: f64) -> Estimate {
-        let _ = &self.weights;
-        let (lower, upper) = (Cell::new(0), Cell::new(CELLS));
-        Estimate { lower, upper, confidence, quantiles: [lower, lower, upper], boxes: Vec::new() }
+        let rungs = distribution::rungs(self.brackets());
+        let Bounds { lower, upper } = self.bounds(&rungs, confidence);
+        let margin = if design::has_edge(&rungs, lower) { EDGE_CELLS } else { 0 };
+        let boxes = rungs.iter().filter(|rung| rung.share > 0.005).map(|rung| BoxEstimate {
+            lower: Cell::new(rung.survived),
+            upper: Cell::new(rung.expired),
+            share: rung.share,
+        });
+        Estimate {
+            lower: Cell::new(lower.saturating_sub(margin)),
+            upper: Cell::new(upper),
+            confidence,
+            quantiles: [0.01, 0.5, 0.99].map(|part| self.quantile(&rungs, part)),
+            boxes: boxes.collect(),
+        }
     }
 
     /// The tests worth making next, at most `count`, to learn the cohort at this confidence; none once it is known.
     pub fn next_tests(&self, confidence: f64, count: usize) -> Vec<NextTest> {
-        let _ = (confidence, count);
-        Vec::new()
+        let rungs = distribution::rungs(self.brackets());
+        let step = design::step(self.brackets(), &rungs, self.bounds(&rungs, confidence));
+        design::tests(step, self.brackets(), &self.weights, count)
     }
 
     /// About how many tests are left until [`Mixture::next_tests`] asks for no more.
     pub fn tests_to_be_surer(&self, confidence: f64) -> u32 {
         let _ = confidence;
         0
+    }
+
+    fn bounds(&self, rungs: &[Rung], confidence: f64) -> Bounds {
+        let log_odds = -(TAIL * (1.0 - confidence).max(1e-12)).ln();
+        let brackets = self.brackets();
+        let lower = claims::lower_bound(brackets, log_odds);
+        let upper = claims::upper_bound(brackets, rungs, log_odds);
+        Bounds { lower, upper: upper.max(lower + 1) }
+    }
+
+    fn quantile(&self, rungs: &[Rung], part: f64) -> Cell {
+        let mut sum = 0.0;
+        for rung in rungs {
+            if sum + rung.share >= part {
+                return Cell::new(self.weights.split(rung.survived, rung.expired, (part - sum) / rung.share));
+            }
+            sum += rung.share;
+        }
+        Cell::new(NEVER)
     }
 
     /// Each device's own evidence.

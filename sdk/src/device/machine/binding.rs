@@ -5,10 +5,10 @@
 //! binding, the binding is forgotten after 30 s, and the device is out of reach for the rest of the interval. So where a
 //! second ack was due and did not come, the device beats once more, 3 s after the first ack: this passes late enough.
 //!
-//! What that costs: one beat for each new binding whose second ack is lost. A device in the field makes some 27 bindings
-//! a day (an hourly hole, a few restarts), so at 1 % loss it is one beat in four days. What it brings: a minute of reach
-//! each time, 16 s a day, as much as the whole loss that 99.98 % allows. On a binding that lived on, a lost second ack
-//! costs nothing, and is not repaired; and where the server has not been seen to send second acks, nothing is due.
+//! What that costs: a beat for each new binding whose second ack is lost, less than one a day. What it brings, on the
+//! simulated days of the tests (Linux's timeouts, 1 % loss, an hourly hole): 2.2 s of reach a day, 99.9931 % for
+//! 99.9905 %, at the same 978 beats. On a binding that lived on, a lost second ack costs nothing, and is not repaired; and
+//! where the server has not been seen to send second acks, nothing is due.
 
 use std::time::Duration;
 

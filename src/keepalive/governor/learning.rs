@@ -1,0 +1,183 @@
+//! What a cohort knows of one class of bindings, and which tests would tell more.
+//!
+//! At first a cohort is taken for one box: ladders on a few devices find its lifetime in two or three rounds. Then it is
+//! asked, on many devices, whether it is one box at all. Outcomes go to both questions from the start; as soon as they
+//! contradict each other, a single box is given up.
+
+use std::sync::Arc;
+
+use flyball_sdk::device::id::DeviceId;
+use flyball_sdk::device::probe::{Cell, ProbeOrder};
+
+use crate::keepalive::device::at_least;
+use crate::keepalive::lifetime::belief::{Belief, Evidence};
+use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::round;
+use crate::keepalive::mixture::{Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
+
+/// At which bounds are told and acted on.
+pub const CONFIDENCE: f64 = 0.999;
+/// Expiries that are this likely to be false do not speak against a single box.
+const CONTRADICTION_MAX: f64 = 0.01;
+/// Outcomes this near to each other, in cells, are no contradiction: timer wheels.
+const WHEEL_CELLS: u16 = 22;
+
+/// What is known of one class of bindings.
+#[derive(Debug)]
+pub struct Learning {
+    weights: Arc<SearchWeights>,
+    /// While a single box is looked for.
+    belief: Option<Box<Belief>>,
+    /// The single box, once found and as long as nothing speaks against it.
+    found: Option<(Cell, Cell)>,
+    mixture: Mixture,
+    estimate: Estimate,
+    is_stale: bool,
+    is_learnt: bool,
+}
+
+/// A test to be ordered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planned {
+    /// From whom; `None` = any device of which nothing is known.
+    pub who: Option<DeviceId>,
+    /// Which.
+    pub order: ProbeOrder,
+}
+
+impl Learning {
+    /// Of which only the prior is known.
+    pub fn new(prior: &Prior) -> Self {
+        let below = std::iter::repeat_n(0.0, usize::from(prior.first().number()).saturating_sub(1));
+        let weights = Arc::new(SearchWeights::new(below.chain(prior.masses().iter().copied())));
+        let mixture = Mixture::new(Arc::clone(&weights));
+        let estimate = mixture.estimate(CONFIDENCE);
+        let belief = Some(Box::new(Belief::new(prior)));
+        Self { weights, belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
+    }
+
+    /// What one silence of one device showed.
+    pub fn observe(&mut self, device: DeviceId, cell: Cell, outcome: Outcome) {
+        if let Some(belief) = &mut self.belief {
+            belief.observe(cell, evidence(outcome));
+        }
+        self.mixture.observe(device, cell, outcome);
+        self.is_stale = true;
+    }
+
+    /// Takes in what was observed since the last time: costs some work, so it is done once for many outcomes.
+    pub fn refresh(&mut self) {
+        if std::mem::take(&mut self.is_stale) {
+            self.estimate = self.mixture.estimate(CONFIDENCE);
+            if !is_one_box(self.mixture.brackets()) {
+                (self.belief, self.found) = (None, None);
+            }
+        }
+    }
+
+    /// The tests of the next round, at most one a device; none once it is known.
+    pub fn plan(&mut self, devices: usize, flows: u8) -> Vec<Planned> {
+        self.refresh();
+        if let Some(belief) = &self.belief {
+            let round = round::next(belief, devices, flows);
+            if !round.is_empty() {
+                return round.into_iter().map(|order| Planned { who: None, order }).collect();
+            }
+            let answer = belief.answer();
+            self.found = Some((answer.lower, answer.upper));
+            self.belief = None;
+        }
+        let tests = self.mixture.next_tests(CONFIDENCE, devices);
+        self.is_learnt = tests.is_empty();
+        let planned = |who| match who {
+            Who::Fresh => None,
+            Who::Known(device) => Some(device),
+        };
+        tests.into_iter().map(|test| Planned { who: planned(test.who), order: ProbeOrder::one(test.cell) }).collect()
+    }
+
+    /// There is nobody left to ask: what is known is all that will be.
+    pub fn settle_for_this(&mut self) {
+        self.is_learnt = true;
+    }
+
+    /// Whether a running test of this silence can still change anything.
+    pub fn is_worth_waiting_for(&self, cell: Cell) -> bool {
+        self.belief.as_ref().is_none_or(|belief| round::is_worth_waiting_for(belief, cell))
+    }
+
+    /// Whether no more tests are needed, for now.
+    pub const fn is_learnt(&self) -> bool {
+        self.is_learnt
+    }
+
+    /// Whether a single box is still looked for.
+    pub const fn is_searching(&self) -> bool {
+        self.belief.is_some()
+    }
+
+    /// At least, and at most: the lowest lifetime that a fifth of the cohort has.
+    pub fn bounds(&self) -> (Cell, Cell) {
+        let of_belief = self.belief.as_ref().map(|belief| belief.credible(CONFIDENCE));
+        of_belief.or(self.found).unwrap_or((self.estimate.lower, self.estimate.upper))
+    }
+
+    /// The 1 %, 50 % and 99 % quantile of a device's lifetime.
+    pub fn quantiles(&self) -> [Cell; 3] {
+        match &self.belief {
+            Some(belief) => [0.01, 0.5, 0.99].map(|q| belief.quantile(q)),
+            None => self.estimate.quantiles,
+        }
+    }
+
+    /// Tests until it is known to the usual precision.
+    pub fn tests_to_be_surer(&self) -> u32 {
+        match &self.belief {
+            Some(belief) => belief.tests_to_be_surer(),
+            None => self.mixture.tests_to_be_surer(CONFIDENCE),
+        }
+    }
+
+    /// The lifetimes of the boxes told apart, shortest first: what devices may try. Nothing while they are searched for.
+    pub fn boxes(&self) -> Vec<Cell> {
+        if self.belief.is_some() {
+            return Vec::new();
+        }
+        let mut boxes: Vec<Cell> = self.estimate.boxes.iter().map(|one| one.lower).collect();
+        boxes.extend(self.found.filter(|_| !self.is_learnt || boxes.is_empty()).map(|(lower, _)| lower));
+        boxes.sort_unstable();
+        boxes
+    }
+
+    /// Each device's own evidence, as far as it is kept.
+    pub fn brackets(&self) -> &[Bracket] {
+        self.mixture.brackets()
+    }
+
+    /// The belief to share with neighbours.
+    pub fn weights(&self) -> &Arc<SearchWeights> {
+        &self.weights
+    }
+}
+
+fn evidence(outcome: Outcome) -> Evidence {
+    match outcome {
+        Outcome::Survived => Evidence::Survived,
+        Outcome::Expired { false_probability } => Evidence::Expired { false_probability },
+    }
+}
+
+/// Whether one lifetime explains all devices.
+fn is_one_box(brackets: &[Bracket]) -> bool {
+    let survived = brackets.iter().map(|bracket| bracket.survived).max().unwrap_or(0);
+    let is_sure =
+        |bracket: &&Bracket| bracket.has_expired() && f64::from(bracket.false_probability) < CONTRADICTION_MAX;
+    let expired = brackets.iter().filter(is_sure).map(|bracket| bracket.expired).min();
+    expired.is_none_or(|expired| survived < expired.saturating_add(WHEEL_CELLS))
+}
+
+/// The range that lifetimes are looked for in.
+pub fn range(shortest: std::time::Duration, longest: std::time::Duration) -> (Cell, Cell) {
+    let first = Cell::new(Cell::at_most(shortest).number().max(1));
+    (first, at_least(longest).max(first.plus(2)))
+}

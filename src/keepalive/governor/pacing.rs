@@ -1,0 +1,208 @@
+//! What a cohort is told, and what its devices are offered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flyball_sdk::device::probe::Cell;
+
+use super::cohort::{Cohort, ceiling_lifetime, place};
+use super::learning::Learning;
+use crate::keepalive::cohort::CohortKey;
+use crate::keepalive::device::at_least;
+use crate::keepalive::interval::{self, Limit};
+use crate::keepalive::observation::BindingClass;
+use crate::keepalive::order::CohortOrder;
+use crate::keepalive::policy::{Fleet, Pin, SecondAck};
+use crate::keepalive::report::{Reason, Verdict};
+use crate::time::{Tick, WallTime};
+
+/// Survivals of distinct devices that exclude a box of a fifth of the cohort at 99.9 %: ln 0.001 / ln 0.8.
+const SURVIVALS_MIN: u32 = 31;
+/// The cohort's own order rises when this part of the devices that can test has survived what it asks for: until then
+/// each that has is raised by itself, afterwards each that has not is kept back by itself.
+const PROVEN_MIN: f64 = 0.9;
+/// While a box is still searched for, devices are offered its lower bound from this many floors on: where a round of
+/// tests takes so long, a test more is cheaper than the beats.
+const OFFER_EARLY_FLOORS: u32 = 8;
+/// Offers nearer to each other than this are one.
+const SAME_CELLS: u16 = 6;
+
+/// What a cohort is told, and why.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The order.
+    pub order: Arc<CohortOrder>,
+    /// In one word.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// When the pace was changed.
+    pub at: WallTime,
+    /// The same, in seconds since the start.
+    pub second: u32,
+}
+
+/// What is to be told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Choice {
+    interval: Duration,
+    verdict: Verdict,
+    reason: Reason,
+    is_hostile: bool,
+}
+
+impl Told {
+    /// The floor.
+    pub fn new(key: &CohortKey, fleet: &Fleet) -> Self {
+        let floor = interval::floor(&fleet.interval);
+        let pace = interval::pace(&fleet.interval, floor, 0);
+        let order = CohortOrder { key: key.clone(), pace, second_ack_after: None, tell_silences_from: floor };
+        Self {
+            order: Arc::new(order),
+            verdict: Verdict::Learning,
+            reason: Reason::Prior,
+            at: WallTime::default(),
+            second: 0,
+        }
+    }
+}
+
+impl Cohort {
+    /// Decides what to offer and to tell; whether the order changed. `generation` is for an order that does.
+    pub fn decide(&mut self, now: Tick, second: u32, generation: u64) -> bool {
+        self.learning.iter_mut().for_each(Learning::refresh);
+        let offers = self.offered();
+        let choice = self.choice(now, &offers);
+        if offers != self.offers {
+            self.offers = offers;
+            self.look_at_all();
+        }
+        self.tell(choice, now, second, generation)
+    }
+
+    /// The pin that counts now.
+    pub fn pin(&self, now: WallTime) -> Option<&Pin> {
+        let is_ours = |pin: &&Pin| pin.cohort.iter().all(|(key, value)| self.entry.labels.get(key) == Some(value));
+        self.fleet.pins.iter().find(|pin| is_ours(pin) && pin.until.is_none_or(|until| now < until))
+    }
+
+    fn tell(&mut self, choice: Choice, now: Tick, second: u32, generation: u64) -> bool {
+        let mut pace = interval::pace(&self.fleet.interval, choice.interval, 0);
+        pace.is_hostile = choice.is_hostile;
+        let before = &self.told.order;
+        pace.generation = before.pace.generation;
+        let is_other_pace = pace != before.pace || pace.generation == 0;
+        if is_other_pace {
+            pace.generation = generation;
+        }
+        let order = CohortOrder {
+            key: before.key.clone(),
+            pace,
+            second_ack_after: self.second_ack_after(),
+            tell_silences_from: interval::floor(&self.fleet.interval),
+        };
+        let is_changed = order != **before;
+        if is_other_pace {
+            (self.told.at, self.told.second) = (now.wall, second);
+            self.look_at_all();
+        }
+        if is_changed {
+            self.told.order = Arc::new(order);
+        }
+        (self.told.verdict, self.told.reason) = (choice.verdict, choice.reason);
+        is_changed
+    }
+
+    fn choice(&self, now: Tick, offers: &[Cell]) -> Choice {
+        let bounds = &self.fleet.interval;
+        if let Some(pin) = self.pin(now.wall) {
+            let interval = interval::paced(bounds, pin.nat_timeout).interval;
+            let is_hostile = interval::is_hostile(bounds, pin.nat_timeout);
+            return Choice { interval, verdict: Verdict::Pinned, reason: Reason::Pin, is_hostile };
+        }
+        let floor = interval::floor(bounds);
+        if interval::is_hostile(bounds, self.paced().bounds().1.silence()) {
+            return Choice { interval: floor, verdict: Verdict::Hostile, reason: Reason::Hostile, is_hostile: true };
+        }
+        let Some(lower) = offers.first() else {
+            let reason = if self.told.reason == Reason::Shorter { Reason::Shorter } else { Reason::Prior };
+            let reason = if floor < self.told.order.pace.interval { Reason::Shorter } else { reason };
+            return Choice { interval: floor, verdict: Verdict::Learning, reason, is_hostile: false };
+        };
+        let verdict = if self.paced().is_learnt() { Verdict::Learnt } else { Verdict::Learning };
+        let (interval, reason) = self.within(interval::paced(bounds, lower.silence()));
+        Choice { interval, verdict, reason, is_hostile: false }
+    }
+
+    /// From what is in force to what the bound asks for: down at once, up when that is proven, released and worth it.
+    fn within(&self, next: interval::Paced) -> (Duration, Reason) {
+        let bounds = &self.fleet.interval;
+        let in_force = self.told.order.pace.interval.clamp(interval::floor(bounds), interval::ceiling(bounds));
+        let by_limit = match next.limit {
+            Limit::Lifetime => Reason::LowerBound,
+            Limit::Floor => Reason::Floor,
+            Limit::Ceiling => Reason::Ceiling,
+        };
+        if next.interval < in_force {
+            return (next.interval, Reason::Shorter);
+        }
+        if next.interval == in_force {
+            let is_news = self.told.reason != Reason::Shorter;
+            return (in_force, if is_news { by_limit } else { Reason::Shorter });
+        }
+        if !self.fleet.is_longer_released {
+            return (in_force, Reason::AwaitsRelease);
+        }
+        if !self.is_rise_proven() {
+            return (in_force, Reason::Prior);
+        }
+        if interval::is_worth_a_change(in_force, next.interval) {
+            (next.interval, by_limit)
+        } else {
+            (in_force, Reason::Hysteresis)
+        }
+    }
+
+    /// Whether so many devices outlived what the shortest offer asks for that the whole cohort may have it.
+    fn is_rise_proven(&self) -> bool {
+        let counts = self.counts;
+        let is_enough = counts.proven >= SURVIVALS_MIN || counts.proven == counts.present;
+        let is_most = f64::from(counts.proven) >= PROVEN_MIN * f64::from(counts.probing.saturating_sub(counts.lower));
+        self.is_remembered || (counts.proven > 0 && is_enough && is_most)
+    }
+
+    /// Lifetimes that devices may try. An offer stands until what replaces it is worth a test of every device.
+    fn offered(&self) -> Vec<Cell> {
+        let known = self.paced();
+        let mut boxes = known.boxes();
+        if boxes.is_empty() {
+            if !self.offers.is_empty() && !known.is_learnt() {
+                return self.offers.clone();
+            }
+            let early = Cell::at_most(interval::floor(&self.fleet.interval) * OFFER_EARLY_FLOORS);
+            boxes.extend(Some(known.bounds().0).filter(|lower| known.is_searching() && *lower >= early));
+        }
+        let most = at_least(ceiling_lifetime(&self.fleet.interval));
+        let mut offers: Vec<Cell> = boxes.into_iter().map(|one| self.standing(one.min(most))).collect();
+        offers.sort_unstable();
+        offers.dedup_by(|next, kept| next.number() < kept.number() + SAME_CELLS);
+        offers
+    }
+
+    fn standing(&self, offer: Cell) -> Cell {
+        let is_same = |old: &&Cell| **old <= offer && offer.number() < old.number() + SAME_CELLS;
+        self.offers.iter().find(is_same).copied().unwrap_or(offer)
+    }
+
+    fn second_ack_after(&self) -> Option<Duration> {
+        let SecondAck::After(least) = self.fleet.second_ack else { return None };
+        let unreplied = &self.learning[place(BindingClass::Unreplied)];
+        let is_known = self.evidence_of_unreplied() && !unreplied.is_searching();
+        let lower = is_known.then(|| unreplied.bounds().0.silence());
+        Some(lower.unwrap_or(least).max(least))
+    }
+
+    fn evidence_of_unreplied(&self) -> bool {
+        !self.learning[place(BindingClass::Unreplied)].brackets().is_empty()
+    }
+}

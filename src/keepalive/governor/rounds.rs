@@ -1,0 +1,179 @@
+//! Tests that are made for the cohort's sake: rounds while it is learnt, a watch afterwards.
+
+use flyball_sdk::device::probe::{Cell, ProbeOrder};
+
+use super::cohort::Cohort;
+use super::devices::{Device, Devices, Is, Slot};
+use super::review::{Desk, give, interval_of};
+use crate::keepalive::device::Shown;
+use crate::keepalive::interval;
+use crate::keepalive::observation::BindingClass;
+
+/// Devices that look for a single box together: more would not learn it in fewer rounds.
+const SEARCHERS: usize = 8;
+/// Devices that are asked at a time whether it is one.
+const CONFIRMERS: usize = 64;
+/// Members that are looked at for one that is free, for each that is needed.
+const SCAN_PER_DEVICE: usize = 64;
+/// A watch costs this many packets,
+const WATCH_PACKETS: f64 = 8.0;
+/// and at most this part of what the cohort's heartbeats do. A carrier that halves its timeout behind a NAT that keeps
+/// ports is seen by the watch alone: 100 devices of 120 s make a test every six minutes.
+const WATCH_SHARE: f64 = 0.02;
+/// Every so often the watch looks for a longer lifetime instead.
+const LONGER_EVERY: u32 = 4;
+/// Steps from the lifetime to the longer one that is looked for, in turn: 90 %, 17 % and 38 % longer.
+const LONGER_STEPS: [u8; 3] = [7, 5, 6];
+/// Devices that are asked at once when one contradicts what it showed before.
+const WITNESSES: u32 = 8;
+
+/// Tests under way for the cohort's sake.
+#[derive(Debug, Default)]
+pub struct Round {
+    running: Vec<(Slot, u16)>,
+    cursor: usize,
+    /// Not before this second.
+    not_before: u32,
+    watched: u32,
+    witnesses: u32,
+}
+
+impl Round {
+    /// Has other devices asked whether they see a change, too.
+    pub const fn call_witnesses(&mut self) {
+        self.witnesses = WITNESSES;
+    }
+}
+
+/// Orders what is to be tested next, if it is time for that.
+pub fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
+    let is_off = cohort.fleet.probes.flows == 0 || cohort.pin(desk.now.wall).is_some();
+    if is_off || cohort.counts.probing == 0 || desk.is_full() {
+        return;
+    }
+    call(cohort, desk);
+    if desk.second < cohort.round.not_before || !is_over(cohort, desk.devices) {
+        return;
+    }
+    match class_to_learn(cohort) {
+        Some(class) => learn(cohort, class, desk),
+        None => watch(cohort, desk),
+    }
+}
+
+/// The class that the pace is made for first.
+fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
+    let first = cohort.paced_class();
+    let classes = [first, if first == BindingClass::Stream { BindingClass::Unreplied } else { BindingClass::Stream }];
+    classes.into_iter().find(|class| !cohort.of(*class).is_learnt())
+}
+
+fn is_over(cohort: &mut Cohort, devices: &Devices) -> bool {
+    let running = std::mem::take(&mut cohort.round.running);
+    let learning = &cohort.learning;
+    let is_running = |(slot, bits): &(Slot, u16)| {
+        let device = devices.get(*slot);
+        let Some(order) = ProbeOrder::from_bits(*bits).filter(|_| device.testing == *bits) else { return false };
+        // The shortest silences end first.
+        let open = order.cells().skip(usize::from(order.flows - device.flows_open.min(order.flows)));
+        let mut open = open.peekable();
+        open.peek().is_some() && open.any(|cell| learning.iter().any(|class| class.is_worth_waiting_for(cell)))
+    };
+    cohort.round.running = running.into_iter().filter(is_running).collect();
+    cohort.round.running.is_empty()
+}
+
+fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
+    let is_paced = class == cohort.paced_class();
+    let is_searching = cohort.of(class).is_searching();
+    if !is_paced && !is_searching {
+        // A second ack too many costs a packet; the class that paces nothing need not be known of every device.
+        cohort.of(class).settle_for_this();
+        cohort.is_dirty = true;
+        return;
+    }
+    let most = cohort.devices_at_a_time(cohort.fleet.probes.devices_learning) as usize;
+    let count = most.min(if is_searching { SEARCHERS } else { CONFIRMERS });
+    let is_wanted = |device: &Device| is_searching || device.shown == Shown::default();
+    let mut free = pick(cohort, desk.devices, count, is_wanted);
+    let flows = cohort.fleet.probes.flows;
+    let planned = cohort.of(class).plan(count, flows);
+    let mut given = 0;
+    for test in planned {
+        let known = test.who.map(|id| desk.devices.find(id).filter(|slot| is_free(cohort, desk.devices, *slot)));
+        let Some(slot) = known.unwrap_or_else(|| free.pop()) else { continue };
+        if give(cohort, slot, test.order, class, desk) {
+            cohort.round.running.push((slot, test.order.to_bits()));
+            given += 1;
+        }
+    }
+    if given == 0 && cohort.counts.testing == 0 && cohort.waiting.is_empty() {
+        cohort.of(class).settle_for_this();
+    }
+    cohort.is_dirty = true;
+    cohort.round.not_before = desk.second + interval::floor(&cohort.fleet.interval).as_secs() as u32 / 4;
+}
+
+fn is_free(cohort: &Cohort, devices: &Devices, slot: Slot) -> bool {
+    let device = devices.get(slot);
+    device.cohort() == cohort.index && device.is_free()
+}
+
+/// Free devices, the next ones in turn.
+fn pick(cohort: &mut Cohort, devices: &Devices, count: usize, is_wanted: impl Fn(&Device) -> bool) -> Vec<Slot> {
+    let members = &cohort.members;
+    let mut picked = Vec::with_capacity(count);
+    for _ in 0..members.len().min(count.saturating_mul(SCAN_PER_DEVICE)) {
+        cohort.round.cursor = (cohort.round.cursor + 1) % members.len();
+        let slot = members[cohort.round.cursor];
+        let device = devices.get(slot);
+        if device.is_free() && is_wanted(device) {
+            picked.push(slot);
+            if picked.len() == count {
+                break;
+            }
+        }
+    }
+    picked
+}
+
+/// One test more on a device that has its pace: does it still live as long, or longer?
+fn watch(cohort: &mut Cohort, desk: &mut Desk<'_>) {
+    let part = cohort.fleet.probes.devices_watching;
+    let is_proven = |device: &Device| device.counted.all(Is::PROVEN);
+    let Some(slot) = (part > 0.0).then(|| pick(cohort, desk.devices, 1, is_proven).pop()).flatten() else { return };
+    let device = desk.devices.get(slot);
+    let Some(lifetime) = device.shown.supported(&cohort.offers) else { return };
+    let interval = interval_of(cohort, device).as_secs_f64();
+    cohort.round.watched = cohort.round.watched.wrapping_add(1);
+    let is_seen_anyway = cohort.ports.are_drawn_anew();
+    let is_longer = is_seen_anyway || cohort.round.watched.is_multiple_of(LONGER_EVERY);
+    let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(lifetime) };
+    give(cohort, slot, order, cohort.paced_class(), desk);
+    let by_packets =
+        WATCH_PACKETS * f64::from(order.flows) * interval / (WATCH_SHARE * f64::from(cohort.counts.present));
+    let by_devices = order.cell(1).silence().as_secs_f64() / (part * f64::from(cohort.counts.probing));
+    let rest = by_packets.max(by_devices) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
+    cohort.round.not_before = desk.second.saturating_add(rest.clamp(1.0, 86_400.0) as u32);
+}
+
+/// The lifetime and a longer one, which an order's two flows test together.
+fn longer(cohort: &Cohort, lifetime: Cell) -> ProbeOrder {
+    let turn = (cohort.round.watched / LONGER_EVERY) as usize;
+    let flows = cohort.fleet.probes.flows.min(2);
+    let step = LONGER_STEPS[turn % LONGER_STEPS.len()];
+    let first = if flows < 2 { lifetime.plus(1 << step) } else { lifetime };
+    ProbeOrder { first, flows, step }
+}
+
+/// Devices that are asked at once, because one of them contradicts itself.
+fn call(cohort: &mut Cohort, desk: &mut Desk<'_>) {
+    let wanted = std::mem::take(&mut cohort.round.witnesses) as usize;
+    if wanted == 0 {
+        return;
+    }
+    for slot in pick(cohort, desk.devices, wanted, |device| device.counted.all(Is::PROVEN)) {
+        let Some(lifetime) = desk.devices.get(slot).shown.supported(&cohort.offers) else { continue };
+        give(cohort, slot, ProbeOrder::one(lifetime), cohort.paced_class(), desk);
+    }
+}

@@ -1,0 +1,183 @@
+//! Which test comes next: search one device's box, see that others do not forget before it, and that enough forget by
+//! its end; chase what does otherwise.
+
+use flyball_sdk::device::probe::Cell;
+
+use super::claims;
+use super::distribution::Rung;
+use super::evidence::{Bracket, NEVER, WHEEL_CELLS};
+use super::{Bounds, NextTest, SearchWeights, Who};
+
+/// A gap of this many cells (2.5 %) is narrow enough to be confirmed by others.
+const NARROW_CELLS: u16 = 5;
+/// Cells below what one device outlived, and above what it did not, that others are tested at: devices of one box differ
+/// by their timers' rounding.
+const MARGIN_CELLS: (u16, u16) = (2, 1);
+/// Tests of survival below the gap before the first above it: few, since a wrong gap shows in them first.
+const BELOW_FIRST: usize = 3;
+/// A box below the one in question is found out about if it may have this share.
+const SMALL_SHARE: f64 = 0.05;
+/// Devices that speak of the box in question: after so many, what is still open is a share so near a fifth that as many
+/// again would not tell.
+const ENOUGH: usize = 120;
+/// Devices tested above the box in question before a longer lifetime is shown as a bound, where none is yet.
+const STUCK: usize = 60;
+/// A box of this share can be shown by itself.
+const HEAVY_SHARE: f64 = 0.35;
+/// Shares from this on, close below, are the edge of the same box.
+const EDGE_SHARE: f64 = 0.02;
+/// How far below an expiry, in cells (7 %), a device is tested first, where others outlived as much: it may be its
+/// timer's wheel.
+const WHEEL_FIRST_CELLS: u16 = 14;
+
+/// What is to be shown next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    /// Narrow this gap.
+    Search(Rung),
+    /// Show that less than a fifth forgets before this cell.
+    Below(u16),
+    /// Show that a fifth forgets by the second of those that outlive the first.
+    Above(u16, u16),
+    /// Show that those which outlive the first forget by `cell`, once it is seen that they outlive `floor`.
+    Rest { outlived: u16, floor: u16, cell: u16 },
+    /// Nothing.
+    Done,
+}
+
+/// The step that the evidence asks for.
+pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step {
+    let at = lowest_fifth(rungs);
+    let rung = rungs[at];
+    let small = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
+    if let Some(wide) = std::iter::once(&rung).chain(small.clone()).find(is_wide) {
+        return Step::Search(*wide);
+    }
+    let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).max(1);
+    let above = rung.expired.saturating_add(MARGIN_CELLS.1);
+    let guard = small.map(|rung| rung.survived.saturating_sub(MARGIN_CELLS.0).max(1)).next();
+    if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
+        return Step::Below(guard);
+    }
+    if brackets.iter().filter(|one| one.survived >= below || one.has_expired()).count() >= ENOUGH {
+        return Step::Done;
+    }
+    let is_stuck = bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
+    if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
+        return step;
+    }
+    let outlived = brackets.iter().filter(|bracket| bracket.survived >= below).count();
+    match (bounds.lower >= below, bounds.upper <= above) {
+        (true, true) => Step::Done,
+        (is_below_shown, false) if is_below_shown || outlived > BELOW_FIRST => Step::Above(below, above),
+        _ => Step::Below(below),
+    }
+}
+
+/// How to show a longer lifetime as a bound, by the devices that outlive the box in question: the box that most of them are
+/// of, or where no box stands out, the last one, by which so many have forgotten that one must hold a fifth.
+fn rest(rungs: &[Rung], outlived: u16) -> Option<Step> {
+    let heaviest = rungs.iter().max_by(|a, b| a.share.total_cmp(&b.share))?;
+    let last = rungs.iter().rev().find(|rung| rung.share >= EDGE_SHARE)?;
+    let rung = if heaviest.share >= HEAVY_SHARE { heaviest } else { last };
+    if is_wide(&rung) {
+        return Some(Step::Search(*rung));
+    }
+    let floor = if heaviest.share >= HEAVY_SHARE { rung.survived.saturating_sub(MARGIN_CELLS.0) } else { outlived };
+    Some(Step::Rest { outlived, floor: floor.max(outlived), cell: rung.expired.saturating_add(MARGIN_CELLS.1) })
+}
+
+fn is_wide(rung: &&Rung) -> bool {
+    rung.expired - rung.survived > NARROW_CELLS
+}
+
+/// Where the box of the last rung begins: where its devices differ, with their rungs below.
+fn edge(rungs: &[Rung]) -> u16 {
+    let rungs = rungs.iter().rev().filter(|rung| rung.share >= EDGE_SHARE);
+    rungs.fold(NEVER, |edge, rung| if edge.saturating_sub(rung.survived) <= WHEEL_CELLS || edge == NEVER { rung.survived } else { edge })
+}
+
+/// The rung that the lowest fifth of the cohort ends in.
+pub(super) fn lowest_fifth(rungs: &[Rung]) -> usize {
+    let mut sum = 0.0;
+    let found = rungs.iter().position(|rung| {
+        sum += rung.share;
+        sum >= claims::SHARE
+    });
+    found.unwrap_or(rungs.len() - 1)
+}
+
+/// The tests that make the step, at most `count`, no device twice but where one is searched.
+pub(super) fn tests(step: Step, brackets: &[Bracket], weights: &SearchWeights, count: usize) -> Vec<NextTest> {
+    match step {
+        Step::Search(rung) => search(rung, brackets, weights, count),
+        Step::Below(cell) => below(cell, brackets, count),
+        Step::Above(floor, cell) => above(floor, cell, brackets, count),
+        Step::Rest { outlived, floor, cell } => rest_tests(outlived, floor, cell, brackets).take(count).collect(),
+        Step::Done => Vec::new(),
+    }
+}
+
+/// The device whose own bracket around the gap is narrowest, at the silences that split the weights in the gap evenly.
+fn search(rung: Rung, brackets: &[Bracket], weights: &SearchWeights, count: usize) -> Vec<NextTest> {
+    let holds = |bracket: &&Bracket| bracket.survived < rung.expired && bracket.expired > rung.survived;
+    let width = |bracket: &&Bracket| (!bracket.has_expired(), bracket.expired - bracket.survived);
+    let found = brackets.iter().filter(holds).min_by_key(width);
+    let who = found.map_or(Who::Fresh, |bracket| Who::Known(bracket.device));
+    let (low, high) = found.map_or((rung.survived, rung.expired), |bracket| {
+        (rung.survived.max(bracket.survived), rung.expired.min(bracket.expired))
+    });
+    if let Some(cell) = wheel_first(low, high, brackets) {
+        return vec![NextTest { who, cell: Cell::new(cell) }];
+    }
+    let split = |at: usize| weights.split(low, high, at as f64 / (count + 1) as f64);
+    let mut cells: Vec<u16> = (1..=count).map(split).collect();
+    cells.dedup();
+    cells.into_iter().map(|cell| NextTest { who, cell: Cell::new(cell) }).collect()
+}
+
+/// A little below `high`, where other devices outlived about that much, so that it is the same box or a far one.
+fn wheel_first(low: u16, high: u16, brackets: &[Bracket]) -> Option<u16> {
+    let near = high.saturating_sub(1)..=high.saturating_add(WHEEL_CELLS);
+    let is_near = high < NEVER && high - low > WHEEL_CELLS && brackets.iter().any(|one| near.contains(&one.survived));
+    is_near.then(|| high - WHEEL_FIRST_CELLS)
+}
+
+/// First the devices of which it is not known, since they count against the claim; then fresh ones.
+fn below(cell: u16, brackets: &[Bracket], count: usize) -> Vec<NextTest> {
+    let known = unknown(brackets, cell).map(|bracket| Who::Known(bracket.device));
+    let all = known.chain(std::iter::repeat(Who::Fresh)).take(count);
+    all.map(|who| NextTest { who, cell: Cell::new(cell) }).collect()
+}
+
+/// First what is not known at the floor; then devices that outlived it and were not tested above; then fresh ones, above
+/// at once: those that outlive that, outlive the floor.
+fn above(floor: u16, cell: u16, brackets: &[Bracket], count: usize) -> Vec<NextTest> {
+    let test = |cell: u16| move |one: &Bracket| NextTest { who: Who::Known(one.device), cell: Cell::new(cell) };
+    let open = |one: &&Bracket| one.survived >= floor && one.survived < cell && one.expired == NEVER;
+    let known = unknown(brackets, floor).filter(|one| one.expired <= cell).map(test(floor));
+    let known = known.chain(brackets.iter().filter(open).map(test(cell)));
+    let fresh = std::iter::repeat(NextTest { who: Who::Fresh, cell: Cell::new(cell) });
+    known.chain(fresh).take(count).collect()
+}
+
+fn rest_tests(outlived: u16, floor: u16, cell: u16, brackets: &[Bracket]) -> impl Iterator<Item = NextTest> {
+    let open = move |one: &&Bracket| one.survived >= outlived && one.survived < cell && one.expired > cell;
+    let known = |is_next: bool| brackets.iter().filter(open).filter(move |one| (one.survived >= floor) == is_next);
+    let test = |cell: u16| move |one: &Bracket| NextTest { who: Who::Known(one.device), cell: Cell::new(cell) };
+    let fresh = NextTest { who: Who::Fresh, cell: Cell::new(outlived) };
+    known(true).map(test(cell)).chain(known(false).map(test(floor))).chain(std::iter::repeat(fresh))
+}
+
+/// Devices that forget before something longer, maybe before this.
+fn unknown(brackets: &[Bracket], cell: u16) -> impl Iterator<Item = &Bracket> {
+    brackets.iter().filter(move |one| one.survived < cell && cell < one.expired && one.has_expired())
+}
+
+/// Whether the box that begins at `lower` forgets in a range: its devices are on more than one rung.
+pub(super) fn has_edge(rungs: &[Rung], lower: u16) -> bool {
+    let is_near = |rung: &&Rung| {
+        rung.expired > lower && rung.expired - lower <= 2 * WHEEL_CELLS && rung.share >= EDGE_SHARE
+    };
+    rungs.iter().filter(is_near).count() > 1
+}
