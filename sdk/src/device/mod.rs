@@ -2,6 +2,8 @@
 //! clock: what is here is shared by devices, the server and the simulator, so that they cannot disagree.
 
 pub mod endpoint;
+#[cfg(feature = "device-grpc")]
+pub mod grpc;
 pub mod id;
 pub mod jitter;
 pub mod key;

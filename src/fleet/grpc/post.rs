@@ -83,7 +83,10 @@ impl Post {
     pub(super) fn new(hello: &Hello, cohort: CohortIndex, pace: Option<Pace>, now: MonoTime) -> Self {
         let state = State {
             chosen: pace,
-            order: pace.map(|pace| at_least(pace, hello.generation)),
+            order: pace.map(|pace| {
+                let is_older = pace.generation < hello.generation;
+                if is_older { at_least(pace, hello.generation + 1) } else { pace }
+            }),
             told: hello.generation,
             is_under_way: false,
             acked: hello.generation,
