@@ -10,7 +10,7 @@ use flyball_sdk::device::wire::{Ack, Answer, Hello, Request, kind, sent, told};
 use super::counters::Count;
 use super::hello;
 use super::orders;
-use super::pending::{Asked, Beside, Ended, Pending};
+use super::pending::{Asked, Ended};
 use super::shard::{Shard, Speaker};
 use crate::fleet::registry::Slot;
 use crate::fleet::registry::entry::{Entry, Stamp};
@@ -45,8 +45,8 @@ impl Shard {
                 self.ack(slot, head, speaker);
                 Ok(())
             }
-            Place::Duplicate => self.again_from_elsewhere(slot, head, speaker),
-            Place::Late => Err(Count::Copied),
+            // A device that tries again takes a new number: this is a copy.
+            Place::Duplicate | Place::Late => Err(Count::Copied),
             Place::Replayed => Err(Count::Replayed),
             Place::Stale => self.stale(slot, head, speaker),
         }
@@ -62,7 +62,7 @@ impl Shard {
         entry.window.take(head.boot, head.sequence);
         entry.gap_ms = ended.gap.as_millis() as u32;
         (entry.heard, entry.either, entry.is_unheard) = (now, now, false);
-        orders::move_on(entry);
+        orders::move_on(entry, head);
         self.counts().add(Count::Accepted, 1);
         if !is_restart && !is_unheard && missed <= LOST_IN_A_ROW_MAX {
             let unanswered = if head.flags & sent::RETRY != 0 { missed.max(1) } else { 0 };
@@ -98,33 +98,14 @@ impl Shard {
                 // Asked again: what ended is what the first of them ended, since then the binding is a new one.
                 let ended = before.filter(|before| before.gap <= ended.gap).unwrap_or(ended);
                 self.registry.get_mut(slot).window.take(head.boot, head.sequence);
-                self.ask(head, speaker, Some(ended), 1);
+                self.ask(head, speaker, Some(ended));
             }
         }
         Ok(())
     }
 
-    /// The same again from where the device did not answer: a retry is asked about again, some times; a copy is not.
-    fn again_from_elsewhere(&mut self, slot: Slot, head: &Request, speaker: &Speaker) -> Result<(), Count> {
-        let is_retry = head.flags & sent::RETRY != 0;
-        match self.pending.beside(&head.device, head.boot, head.sequence, self.now) {
-            Beside::Same(times) if is_retry && Pending::is_patient(times) => {
-                let ended = self.pending.of(&head.device).and_then(|asked| asked.ended);
-                self.ask(head, speaker, ended, times + 1);
-                Ok(())
-            }
-            // It was acked where the device was, and retries from where it is.
-            Beside::New if is_retry => {
-                let ended = ended(self.registry.get(slot), head, 0, self.now);
-                self.ask(head, speaker, Some(Ended { is_doubtful: true, ..ended }), 1);
-                Ok(())
-            }
-            _ => Err(Count::Copied),
-        }
-    }
-
     /// Asks an address whether the device is there.
-    pub(super) fn ask(&mut self, head: &Request, speaker: &Speaker, ended: Option<Ended>, times: u8) {
+    pub(super) fn ask(&mut self, head: &Request, speaker: &Speaker, ended: Option<Ended>) {
         let slot = self.registry.find(&head.device);
         let entry = slot.map(|slot| self.registry.get(slot));
         let wants_labels = entry.is_none_or(|entry| entry.hello_epoch != self.hello_epoch);
@@ -136,7 +117,7 @@ impl Shard {
         let cookie = self.answer(&Answer::Ack(ack), head, speaker);
         let (device, from, at) = (head.device, speaker.from, self.now);
         let (boot, sequence) = (head.boot, head.sequence);
-        self.pending.put(Asked { device, from, cookie, boot, sequence, at, times, ended });
+        self.pending.put(Asked { device, from, cookie, boot, sequence, at, ended });
         self.counts().add(Count::Acked, 1);
         self.counts().add(Count::AddressAsked, 1);
     }
@@ -150,7 +131,7 @@ impl Shard {
         entry.address = speaker.from;
         entry.window.take(head.boot, head.sequence);
         (entry.heard, entry.either, entry.is_unheard, entry.is_unproven) = (now, now, false, false);
-        orders::move_on(entry);
+        orders::move_on(entry, head);
         let has_moved = before != speaker.from;
         if has_moved {
             self.counts().add(Count::AddressMoved, 1);
@@ -187,7 +168,7 @@ impl Shard {
         entry.window = crate::fleet::registry::replay::Window::new(head.boot, head.sequence);
         (entry.address, entry.is_unproven) = (speaker.from, false);
         (entry.heard, entry.either, entry.is_unheard) = (now, now, false);
-        orders::move_on(entry);
+        orders::move_on(entry, head);
         let cohort = entry.cohort;
         self.counts().add(Count::Restarted, 1);
         self.counts().add(Count::Accepted, 1);

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-use flyball_sdk::device::wire::told;
+use flyball_sdk::device::wire::{Request, sent, told};
 
 use super::address::Address;
 use super::counters::Count;
@@ -42,11 +42,14 @@ impl Shard {
     }
 }
 
-/// A new heartbeat was taken: a test that waits rides on its ack, one that rode on the last was told.
-pub(super) fn move_on(entry: &mut Entry) {
+/// A new heartbeat was taken: a test that waits rides on its ack, one that rode on the last was told; unless the device
+/// tries again, because that ack did not come.
+pub(super) fn move_on(entry: &mut Entry, head: &Request) {
+    let is_retry = head.flags & sent::RETRY != 0;
     if let Some(probe) = &mut entry.probe {
         probe.state = match probe.state {
             Ordered::Waiting => Ordered::JustTold,
+            Ordered::JustTold if is_retry => Ordered::JustTold,
             Ordered::JustTold | Ordered::Told => Ordered::Told,
         };
     }

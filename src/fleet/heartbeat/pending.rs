@@ -12,8 +12,6 @@ use crate::fleet::registry::entry::Stamp;
 pub(super) const PLACES: usize = 1 << 15;
 /// An answer that comes later is none: longer than a device takes over the slowest network.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Times that one datagram of a device, sent again and again, is asked about.
-const ASKED_MAX: u8 = 8;
 
 /// The silence that the datagram ended with which the address came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +36,6 @@ pub(super) struct Asked {
     pub(super) boot: u32,
     pub(super) sequence: u32,
     pub(super) at: Stamp,
-    /// How often this sequence number was asked about.
-    pub(super) times: u8,
     /// Of a device that was known.
     pub(super) ended: Option<Ended>,
 }
@@ -49,8 +45,8 @@ pub(super) struct Asked {
 pub(super) enum Beside {
     /// It is to be asked about.
     New,
-    /// It was asked about, this often.
-    Same(u8),
+    /// It was asked about.
+    Same,
     /// A later one was asked about.
     Older,
 }
@@ -72,15 +68,10 @@ impl Pending {
     /// Whether a datagram was asked about.
     pub(super) fn beside(&self, device: &DeviceId, boot: u32, sequence: u32, now: Stamp) -> Beside {
         match self.of(device).filter(|asked| now.since(asked.at) <= WAIT_MAX) {
-            Some(asked) if (asked.boot, asked.sequence) == (boot, sequence) => Beside::Same(asked.times),
+            Some(asked) if (asked.boot, asked.sequence) == (boot, sequence) => Beside::Same,
             Some(asked) if (asked.boot, asked.sequence) > (boot, sequence) => Beside::Older,
             _ => Beside::New,
         }
-    }
-
-    /// Whether one that was asked about so often is still asked about.
-    pub(super) const fn is_patient(times: u8) -> bool {
-        times < ASKED_MAX
     }
 
     /// Remembers; whoever had the place is forgotten.
@@ -112,7 +103,7 @@ mod tests {
     fn asked(device: u8, port: u8, at: Stamp) -> Asked {
         let from = Address::new([9; 16], [0, port]);
         let device = DeviceId([device; 16]);
-        Asked { device, from, cookie: [device.0[0]; 16], boot: 1, sequence: 5, at, times: 1, ended: None }
+        Asked { device, from, cookie: [device.0[0]; 16], boot: 1, sequence: 5, at, ended: None }
     }
 
     #[test]
@@ -136,7 +127,7 @@ mod tests {
         pending.put(asked(2, 1, now));
         assert!(pending.of(&DeviceId([1; 16])).is_none() && pending.of(&DeviceId([2; 16])).is_some());
         let beside = |boot, sequence| pending.beside(&DeviceId([2; 16]), boot, sequence, now);
-        assert_eq!((beside(1, 5), beside(1, 4), beside(1, 6)), (Beside::Same(1), Beside::Older, Beside::New));
+        assert_eq!((beside(1, 5), beside(1, 4), beside(1, 6)), (Beside::Same, Beside::Older, Beside::New));
         assert_eq!((beside(0, 9), beside(2, 0)), (Beside::Older, Beside::New));
     }
 }

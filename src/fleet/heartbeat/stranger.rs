@@ -6,7 +6,7 @@ use flyball_sdk::device::wire::{Arrived, Request, kind, sent};
 use std::sync::atomic::Ordering;
 
 use super::counters::Count;
-use super::pending::{Beside, Pending};
+use super::pending::Beside;
 use super::shard::{Shard, Speaker};
 use crate::fleet::registry::Slot;
 use crate::fleet::registry::entry::Entry;
@@ -27,11 +27,8 @@ impl Shard {
             return self.register(head, &speaker);
         }
         match self.pending.beside(&head.device, head.boot, head.sequence, self.now) {
-            Beside::New => self.ask(head, &speaker, None, 1),
-            Beside::Same(times) if head.flags & sent::RETRY != 0 && Pending::is_patient(times) => {
-                self.ask(head, &speaker, None, times + 1);
-            }
-            Beside::Same(_) => return Err(Count::Copied),
+            Beside::New => self.ask(head, &speaker, None),
+            Beside::Same => return Err(Count::Copied),
             Beside::Older => return Err(Count::Replayed),
         }
         Ok(())
