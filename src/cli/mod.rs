@@ -3,6 +3,8 @@
 mod check;
 mod check_fleet;
 mod demo;
+mod device;
+mod device_key;
 mod explain;
 mod monitor;
 mod online;
@@ -36,6 +38,10 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Watch devices' heartbeats in the kernel: gaps, lost NAT bindings; or read a capture of that.
     Monitor(monitor::MonitorArgs),
+    /// Be an edge device: beat at the pace that is told, test silences on order, and say what happens.
+    Device(device::DeviceArgs),
+    /// Print the key that a device carries, derived from a master key.
+    DeviceKey(device_key::DeviceKeyArgs),
     /// Why is a probability what it is? Asks a running Flyball.
     Explain(explain::ExplainArgs),
     /// Print the JSON schema of a file format.
@@ -79,6 +85,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(arguments) => check::check(arguments),
         Command::Simulate(arguments) => simulate::simulate(arguments),
         Command::Monitor(arguments) => monitor::monitor(arguments),
+        Command::Device(arguments) => device::device(arguments),
+        Command::DeviceKey(arguments) => device_key::device_key(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Schema(arguments) => schema::schema(arguments),
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::id::DeviceId;
 use super::key::MacKey;
+use super::labels::DeviceLabels;
 use super::machine::{Flow, Machine, Message, Output};
 use super::wire::{Answer, Hello, Malformed};
 
@@ -12,14 +14,14 @@ pub struct Endpoint {
     /// What decides.
     pub machine: Machine,
     key: MacKey,
-    device: super::id::DeviceId,
+    device: DeviceId,
     labels: Box<str>,
 }
 
 impl Endpoint {
-    /// A machine that speaks with this key, and tells these labels (lines of `k=v`) where it is asked.
-    pub fn new(machine: Machine, key: MacKey, labels: &str) -> Self {
-        Self { device: machine.settings().device, machine, key, labels: labels.into() }
+    /// A machine that speaks with this key, and tells these labels where it is asked.
+    pub fn new(machine: Machine, key: MacKey, labels: &DeviceLabels) -> Self {
+        Self { device: machine.settings().device, machine, key, labels: labels.to_lines().into() }
     }
 
     /// The bytes to send.

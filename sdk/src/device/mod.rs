@@ -7,6 +7,7 @@ pub mod grpc;
 pub mod id;
 pub mod jitter;
 pub mod key;
+pub mod labels;
 pub mod machine;
 pub mod probe;
 pub mod session;

@@ -124,13 +124,18 @@ impl UdpDevice {
         &self.endpoint
     }
 
-    /// Resolves the server's name and opens the main socket, which otherwise happens with the first beat.
+    /// Resolves the server's name and opens the main socket, which otherwise happens with the first beat. What is to be
+    /// told of it is returned.
     ///
     /// # Errors
     /// It cannot be resolved, or there is no way there.
-    pub fn connect(&mut self) -> Result<(), Trouble> {
-        let addresses = self.resolved()?;
-        self.connect_to(addresses[0]).map(|_| ())
+    pub fn connect(&mut self) -> Result<UdpEvent, Trouble> {
+        let server = self.address.map_or_else(|| self.resolved().map(|addresses| addresses[0]), Ok)?;
+        let open = |source| Trouble::Open { server, source };
+        let socket = (self.opener)(server).map_err(open)?;
+        let local = socket.local_addr().map_err(open)?;
+        (self.address, self.sockets[MAIN]) = (Some(server), Some(socket));
+        Ok(UdpEvent::Connected { local, server })
     }
 
     /// When [`Self::timeout`] is to be called next.
@@ -227,9 +232,7 @@ impl UdpDevice {
 
     fn send(&mut self, flow: Flow, bytes: &[u8], tell: &mut dyn FnMut(UdpEvent)) -> Result<(), Trouble> {
         if flow == Flow::MAIN && self.sockets[MAIN].is_none() {
-            let server = self.address.map_or_else(|| self.resolved().map(|addresses| addresses[0]), Ok)?;
-            let local = self.connect_to(server)?;
-            tell(UdpEvent::Connected { local, server });
+            tell(self.connect()?);
         }
         let (Some(socket), Some(server)) = (&self.sockets[flow.number()], self.address) else { return Ok(()) };
         // The first error may be that of the datagram before; it is told instead of sending this one.
@@ -243,14 +246,6 @@ impl UdpDevice {
             Ok(socket) => self.sockets[flow.number()] = Some(socket),
             Err(source) => self.troubled(Trouble::Open { server, source }, tell),
         }
-    }
-
-    fn connect_to(&mut self, server: SocketAddr) -> Result<SocketAddr, Trouble> {
-        let open = |source| Trouble::Open { server, source };
-        let socket = (self.opener)(server).map_err(open)?;
-        let local = socket.local_addr().map_err(open)?;
-        (self.address, self.sockets[MAIN]) = (Some(server), Some(socket));
-        Ok(local)
     }
 
     /// The server's addresses; at least one.

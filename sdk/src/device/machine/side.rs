@@ -23,6 +23,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// test. A 256th is less than a cell.
 const LATE: Duration = Duration::from_millis(250);
 const LATE_PART: u32 = 256;
+/// The most of the main flow's round trip that is believed of a side flow on which nothing was answered: to the server
+/// the silence seems shorter by it, and it refuses a test that seems to be shorter by half a second.
+const UNMEASURED_RTT_MAX: Duration = Duration::from_millis(250);
 
 /// A side flow at work.
 #[derive(Debug, Clone)]
@@ -177,7 +180,7 @@ impl Side {
     /// The silence begins. It ends when a packet comes back to the NAT, about a round trip after it is asked for; the
     /// shorter of what was measured is taken, since a silence that was cut short might survive wrongly.
     fn fall_silent(&mut self, work: &Work<'_>) {
-        let rtt = self.rtt.map_or(work.rtt, |rtt| rtt.min(work.rtt));
+        let rtt = self.rtt.unwrap_or(UNMEASURED_RTT_MAX).min(work.rtt);
         self.step = Step::Silent;
         self.due = work.now + self.cell(work.order).silence().saturating_sub(rtt);
     }
