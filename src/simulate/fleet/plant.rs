@@ -162,6 +162,9 @@ impl<'a> Plant<'a> {
                 Output::Event(Event::Acked { .. }) => {
                     self.recorder.acked(now, index, &self.devices[index as usize], &self.nats);
                 }
+                Output::Event(Event::Probed(_)) => {
+                    self.recorder.sums(self.devices[index as usize].carrier).tests += 1;
+                }
                 Output::Send { message: Message::Hello(_), .. } | Output::Close(_) | Output::Event(_) => {}
             }
         }
