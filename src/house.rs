@@ -19,6 +19,7 @@ use crate::admin::{Admin, AdminState, ConfigPaths, ReloadRequest};
 use crate::cluster::store::{Saver, Store};
 use crate::config::Config;
 use crate::controller::control::{Controller, Inlets};
+use crate::controller::keepalive::CohortReports;
 use crate::controller::memory::Memories;
 use crate::controller::snapshot::Published;
 use crate::monitor::room::{OnGap, Room};
@@ -136,6 +137,11 @@ impl House {
     /// Where devices are answered, by what they speak.
     pub fn fleet_addrs(&self) -> Vec<(&'static str, SocketAddr)> {
         self.fleet.as_ref().map(FleetRooms::addrs).unwrap_or_default()
+    }
+
+    /// Where what is known of the cohorts appears; empty without the second loop.
+    pub fn cohorts(&self) -> CohortReports {
+        self.fleet.as_ref().map(|fleet| fleet.state().cohorts).unwrap_or_default()
     }
 
     /// Runs every room until the shutdown; each drains in its own bounded time.

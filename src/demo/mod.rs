@@ -3,13 +3,16 @@
 //! controller reads them and serves the real endpoints, whose push stream the services follow.
 
 mod backend;
+mod carriers;
+mod fleet;
 mod folder;
+mod nat;
 mod peers;
 mod screen;
 mod service;
 mod story;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +21,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use self::backend::{Backend, Totals};
+use self::fleet::DemoFleet;
 use self::folder::Folder;
 use self::peers::Peers;
 use self::screen::{Critical, Screen, Second};
@@ -51,7 +55,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let started = Instant::now();
     let mut screen = Screen::new(options.headless);
     let backend = Arc::new(Backend::new(started));
-    let (serve, held_ports) = free_addresses()?;
+    let (addresses, held_ports) = free_addresses()?;
+    let serve = addresses.config;
     let grpc = format!("http://{}", serve.serve.grpc[0]);
     let workloads: Vec<Arc<Workload>> = story::SERVICES
         .iter()
@@ -63,21 +68,33 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> anyhow::Resul
     let folder = Folder::make("policies")?;
     let file = folder.path().join("demo.yaml");
     std::fs::write(&file, POLICY).with_context(|| format!("cannot write {}", file.display()))?;
-    let config = Config { source: peers.source().into(), policies: folder.path().to_owned(), ..serve };
+    let fleet_file = folder.path().join("demo-fleet.yaml");
+    std::fs::write(&fleet_file, fleet::FLEET_FILE).with_context(|| format!("cannot write {}", fleet_file.display()))?;
+    let doors = fleet::config(folder.path(), free_udp(5783)?, addresses.fleet_grpc)?;
+    let config = Config {
+        source: peers.source().into(),
+        policies: folder.path().to_owned(),
+        fleet: Some(doors.clone()),
+        ..serve
+    };
     let policies = policy::load::load(&config.policies, SourceKinds::of(&config.source)).map_err(anyhow::Error::msg)?;
     drop(held_ports);
     let house = House::build(config, None, policies, Room::off(), shutdown.clone())?;
     let published = house.published();
+    let heartbeat = house.fleet_addrs().first().map(|(_, address)| *address).context("no door for heartbeats")?;
+    let fleet = Arc::new(DemoFleet::start(&doors, heartbeat, house.cohorts()).await?);
     screen.say(&welcome(&house, &peers, &file, options));
     let house = tokio::spawn(house.run());
     for workload in &workloads {
         tokio::spawn(Arc::clone(workload).run(started, shutdown.clone()));
     }
+    tokio::spawn(Arc::clone(&fleet).look(shutdown.clone()));
     let mut meter = Meter::new(&workloads, &backend);
     let mut seconds = tokio::time::interval_at((started + Duration::from_secs(1)).into(), Duration::from_secs(1));
     while shutdown.run_until_cancelled(seconds.tick()).await.is_some() {
         let mut second = meter.read(&workloads, &backend);
         second.decision = published.load().decisions.first().cloned();
+        second.carriers = fleet.read(second.at as f64);
         let at = second.at;
         screen.show(second);
         if options.seconds.is_some_and(|end| at >= end) {
@@ -117,6 +134,7 @@ impl Meter {
             lost: (totals.dropped - self.totals.dropped) as f64 / length,
             capacity: story::capacity(self.at as f64 + 0.5),
             decision: None,
+            carriers: Vec::new(),
             services: services.map(|(w, rate)| (w.service.name, *rate, w.sampler.status().probability)).collect(),
         };
         *self = Self { at: self.at + 1, read: now, requests, totals };
@@ -159,9 +177,17 @@ fn welcome(house: &House, peers: &Peers, policy: &Path, options: Options) -> Str
     )
 }
 
+/// Where the demo listens.
+struct Addresses {
+    /// Without a source, policies and a fleet.
+    config: Config,
+    /// Where gateways are answered.
+    fleet_grpc: SocketAddr,
+}
+
 /// The usual ports, or the next free ones where they are taken. They are held until the controller binds them, so that
 /// a second demo that starts meanwhile takes others.
-fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
+fn free_addresses() -> anyhow::Result<(Addresses, Vec<TcpListener>)> {
     let mut held = Vec::new();
     let mut free = |port: u16| -> anyhow::Result<SocketAddr> {
         let bound = (port..port.saturating_add(1_000)).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
@@ -171,6 +197,7 @@ fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
         Ok(address)
     };
     let (http, grpc, admin) = (free(5778)?, vec![free(5779)?, free(14250)?], free(5780)?);
+    let fleet_grpc = free(5784)?;
     let config = Config {
         source: Peers::no_source().into(),
         monitor: None,
@@ -181,7 +208,14 @@ fn free_addresses() -> anyhow::Result<(Config, Vec<TcpListener>)> {
         state: None,
         log: LogConfig { filter: "warn".to_owned(), format: LogFormat::Text },
     };
-    Ok((config, held))
+    Ok((Addresses { config, fleet_grpc }, held))
+}
+
+/// The same for heartbeats. Not held: who takes it in the moment between is told.
+fn free_udp(port: u16) -> anyhow::Result<SocketAddr> {
+    let bound = (port..port.saturating_add(1_000)).find_map(|port| UdpSocket::bind(("127.0.0.1", port)).ok());
+    let bound = bound.with_context(|| format!("no free port between {port} and {}", port.saturating_add(1_000)))?;
+    Ok(bound.local_addr()?)
 }
 
 #[cfg(test)]
@@ -190,8 +224,8 @@ mod tests {
 
     #[test]
     fn two_demos_at_once_take_different_ports() {
-        let (first, _held) = free_addresses().expect("ports");
-        let (second, _also_held) = free_addresses().expect("other ports");
+        let (Addresses { config: first, .. }, _held) = free_addresses().expect("ports");
+        let (Addresses { config: second, .. }, _also_held) = free_addresses().expect("other ports");
         assert_ne!(first.serve.http, second.serve.http);
         assert_ne!(first.admin.listen, second.admin.listen);
         assert!(first.serve.grpc.iter().all(|grpc| !second.serve.grpc.contains(grpc)));

@@ -203,11 +203,8 @@ impl Binding {
 mod tests {
     use super::*;
 
-    const SHORT: Rules = Rules {
-        unreplied: Duration::from_millis(300),
-        stream: Duration::from_millis(300),
-        is_port_kept: false,
-    };
+    const SHORT: Rules =
+        Rules { unreplied: Duration::from_millis(300), stream: Duration::from_millis(300), is_port_kept: false };
 
     async fn bed(rules: Rules) -> (Nat, UdpSocket, UdpSocket) {
         let server = UdpSocket::bind("127.0.0.1:0").await.expect("a port");

@@ -3,11 +3,15 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stdout};
 
+use super::carriers;
+use super::fleet::CarrierSecond;
 use super::story;
 use crate::sampling::decision::PolicyDecision;
 
 /// Lines between two headings, where lines are not drawn over.
 const HEADING_EVERY: u64 = 15;
+/// Lines between two blocks of the carriers, likewise.
+const CARRIERS_EVERY: u64 = 5;
 /// Seconds that are remembered, for the pictures and the summary: whole rounds of the story.
 const REMEMBERED_SECONDS: usize = 3_600;
 /// Seconds in the small pictures.
@@ -23,6 +27,8 @@ pub(super) struct Second {
     pub(super) lost: f64,
     pub(super) capacity: f64,
     pub(super) decision: Option<std::sync::Arc<PolicyDecision>>,
+    /// Each carrier of the second loop.
+    pub(super) carriers: Vec<CarrierSecond>,
     /// Each service's name, true requests/s and the probability that its SDK uses.
     pub(super) services: Vec<(&'static str, f64, f64)>,
 }
@@ -68,6 +74,9 @@ impl Screen {
             write_out(&format!("{}\n", heading(second)));
         }
         write_out(&format!("{}\n", line(second)));
+        if second.at.is_multiple_of(CARRIERS_EVERY) {
+            write_out(&carriers::block(second, &self.seconds));
+        }
     }
 
     fn redraw(&mut self) {
@@ -138,7 +147,8 @@ fn table(second: &Second, all: &[Second]) -> String {
     }
     picture("received", &|s| s.received, format!("up to {:.0} spans/s", most(&|s| s.received)));
     picture("lost", &|s| s.lost, format!("up to {:.0} spans/s", most(&|s| s.lost)));
-    text
+    text.push('\n');
+    text + &carriers::block(second, all)
 }
 
 fn sparkline(all: &[Second], of: &dyn Fn(&Second) -> f64) -> String {
@@ -174,7 +184,7 @@ pub(super) fn summary(seconds: &[Second], kept: Critical) -> String {
         kept.failed, kept.errors, kept.slow
     );
     text += &pictures(seconds);
-    text
+    text + &carriers::summary(seconds)
 }
 
 /// Critical traces that the span processors of the services kept.

@@ -1,5 +1,7 @@
 //! The second loop's rooms: the loop, the doors that devices come in by, and what the monitor sees on its way there.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ use crate::fleet::wiring::Wiring;
 use crate::keepalive::cohort::Transport;
 use crate::monitor::clock::KernelClock;
 use crate::monitor::key::Key;
-use crate::monitor::room::{OnGap, Room};
+use crate::monitor::room::{OnGap, Room, chain};
 use crate::policy::PolicySet;
 use crate::time::Clock;
 
@@ -111,7 +113,9 @@ impl FleetRooms {
             doors.spawn(noted(server.run(wiring, shutdown.clone()), Door::Heartbeat, down.clone(), shutdown.clone()));
         }
         if let Some(server) = self.gateways {
-            doors.spawn(noted(server.run(shutdown.clone()), Door::Gateways, down, shutdown.clone()));
+            let serving = server.run(shutdown.clone());
+            let serving = async move { Ok::<(), Infallible>(serving.await) };
+            doors.spawn(noted(serving, Door::Gateways, down, shutdown.clone()));
         }
         rooms.spawn(self.keepalive.run(policies, doors_closed.clone()));
         rooms.spawn(close(doors, shutdown.clone(), doors_closed));
@@ -156,10 +160,15 @@ fn gateways(
 }
 
 /// Runs a door; one that ends before the shutdown is told.
-async fn noted(door: impl Future<Output = ()>, which: Door, down: DoorsDown, shutdown: CancellationToken) {
-    door.await;
+async fn noted<E: Error>(
+    door: impl Future<Output = Result<(), E>>,
+    which: Door,
+    down: DoorsDown,
+    shutdown: CancellationToken,
+) {
+    let why = door.await.err().map(|error| chain(&error));
     if !shutdown.is_cancelled() {
-        tracing::error!(door = ?which, "devices are no longer answered here; everything else runs");
+        tracing::error!(door = ?which, error = why, "devices are no longer answered here; everything else runs");
         down.note(which);
     }
 }

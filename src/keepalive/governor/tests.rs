@@ -159,8 +159,7 @@ impl World {
             let device = &self.devices[index];
             let (id, lifetime) = (device.id, if class == BindingClass::Stream { device.lifetime } else { 30.2 });
             let is_false = self.chance() < self.loss;
-            let outcome =
-                if silence < lifetime && !is_false { ProbeOutcome::Survived } else { ProbeOutcome::Expired };
+            let outcome = if silence < lifetime && !is_false { ProbeOutcome::Survived } else { ProbeOutcome::Expired };
             let probe = Probe {
                 device: id,
                 class,

@@ -62,7 +62,8 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step
     if brackets.iter().filter(|one| one.survived >= below || one.has_expired()).count() >= ENOUGH {
         return Step::Done;
     }
-    let is_stuck = bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
+    let is_stuck =
+        bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
     if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
         return step;
     }
@@ -94,7 +95,9 @@ fn is_wide(rung: &&Rung) -> bool {
 /// Where the box of the last rung begins: where its devices differ, with their rungs below.
 fn edge(rungs: &[Rung]) -> u16 {
     let rungs = rungs.iter().rev().filter(|rung| rung.share >= EDGE_SHARE);
-    rungs.fold(NEVER, |edge, rung| if edge.saturating_sub(rung.survived) <= WHEEL_CELLS || edge == NEVER { rung.survived } else { edge })
+    rungs.fold(NEVER, |edge, rung| {
+        if edge.saturating_sub(rung.survived) <= WHEEL_CELLS || edge == NEVER { rung.survived } else { edge }
+    })
 }
 
 /// The rung that the lowest fifth of the cohort ends in.
@@ -176,8 +179,7 @@ fn unknown(brackets: &[Bracket], cell: u16) -> impl Iterator<Item = &Bracket> {
 
 /// Whether the box that begins at `lower` forgets in a range: its devices are on more than one rung.
 pub(super) fn has_edge(rungs: &[Rung], lower: u16) -> bool {
-    let is_near = |rung: &&Rung| {
-        rung.expired > lower && rung.expired - lower <= 2 * WHEEL_CELLS && rung.share >= EDGE_SHARE
-    };
+    let is_near =
+        |rung: &&Rung| rung.expired > lower && rung.expired - lower <= 2 * WHEEL_CELLS && rung.share >= EDGE_SHARE;
     rungs.iter().filter(is_near).count() > 1
 }

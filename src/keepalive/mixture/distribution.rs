@@ -76,9 +76,8 @@ fn ranges(brackets: &[Bracket], rungs: &[Rung]) -> Vec<Range> {
             continue;
         }
         let false_probability = if bracket.has_expired() { f64::from(bracket.false_probability) } else { 0.0 };
-        let is_same = |range: &&mut Range| {
-            (range.first, range.last, range.false_probability) == (first, last, false_probability)
-        };
+        let is_same =
+            |range: &&mut Range| (range.first, range.last, range.false_probability) == (first, last, false_probability);
         match ranges.iter_mut().find(is_same) {
             Some(range) => range.count += 1.0,
             None => ranges.push(Range { first, last, false_probability, count: 1.0 }),
@@ -132,7 +131,10 @@ mod tests {
         assert_eq!(shares(&[]), [(0, NEVER, 100)]);
         assert_eq!(shares(&[bracket(0, 900)]), [(0, 900, 100)]);
         assert_eq!(shares(&[bracket(800, 900), bracket(850, NEVER)]), [(850, 900, 100)]);
-        assert_eq!(shares(&[bracket(800, 803), bracket(900, 903), bracket(880, NEVER)]), [(800, 803, 33), (900, 903, 67)]);
+        assert_eq!(
+            shares(&[bracket(800, 803), bracket(900, 903), bracket(880, NEVER)]),
+            [(800, 803, 33), (900, 903, 67)]
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod distribution;
 mod evidence;
 
 use distribution::Rung;
-use evidence::{Evidence, NEVER};
 pub use evidence::{Bracket, DEVICES_MAX};
+use evidence::{Evidence, NEVER};
 
 use super::lifetime::prior::Prior;
 
