@@ -16,7 +16,7 @@ const WIDTH_MAX: u16 = 10;
 /// Whether one lifetime lies within the bounds of all cohorts that are learnt, and they are of different carriers.
 pub fn is_suspect(cohorts: &[Cohort]) -> bool {
     let learnt = cohorts.iter().filter(|cohort| cohort.told.verdict == Verdict::Learnt);
-    let bounds: Vec<(Cell, Cell)> = learnt.clone().map(|cohort| cohort.paced().bounds()).collect();
+    let bounds: Vec<(Cell, Cell)> = learnt.clone().map(|cohort| cohort.paced().lowest().bounds()).collect();
     let carriers: HashSet<&str> = learnt.map(carrier).collect();
     let lower = bounds.iter().map(|(lower, _)| *lower).max();
     let upper = bounds.iter().map(|(_, upper)| *upper).min();

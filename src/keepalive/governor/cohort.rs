@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use flyball_sdk::device::probe::Cell;
 
+use super::boxes::Boxes;
 use super::devices::{Device, Devices, Slot};
-use super::learning::{self, Learning};
+use super::learning;
 use super::pacing::Told;
 use super::rounds::Round;
 use crate::keepalive::change::{Change, Watch};
@@ -36,7 +37,7 @@ pub struct Cohort {
     /// Whose bounds, budgets and pins count.
     pub fleet: Arc<Fleet>,
     /// By class of binding.
-    pub learning: [Learning; 2],
+    pub boxes: [Boxes; 2],
     /// How often a living binding looks expired.
     pub channel: Channel,
     /// Datagrams in short gaps, and those of them that had to be sent again.
@@ -82,6 +83,8 @@ pub struct Counts {
     pub lower: u32,
     /// With a pace of their own.
     pub own: u32,
+    /// Of these, with the same one that the cohort has.
+    pub same: u32,
     /// That are testing.
     pub testing: u32,
 }
@@ -89,10 +92,10 @@ pub struct Counts {
 impl Cohort {
     /// Of which nothing is known but what neighbours have.
     pub fn new(index: CohortIndex, entry: CohortEntry, fleet: Arc<Fleet>) -> Self {
-        let fresh = || Learning::new(&prior(&fleet.interval));
+        let fresh = || Boxes::new(prior(&fleet.interval));
         Self {
             index,
-            learning: [fresh(), fresh()],
+            boxes: [fresh(), fresh()],
             channel: Channel::new(),
             sent: [0; 2],
             ports: Ports::default(),
@@ -119,13 +122,13 @@ impl Cohort {
     }
 
     /// What is known of a class.
-    pub fn of(&mut self, class: BindingClass) -> &mut Learning {
-        &mut self.learning[place(class)]
+    pub fn of(&mut self, class: BindingClass) -> &mut Boxes {
+        &mut self.boxes[place(class)]
     }
 
     /// What is known of the bindings that the pace is made for.
-    pub fn paced(&self) -> &Learning {
-        &self.learning[place(self.paced_class())]
+    pub fn paced(&self) -> &Boxes {
+        &self.boxes[place(self.paced_class())]
     }
 
     /// What the floor serves in any case.
@@ -168,7 +171,7 @@ impl Cohort {
 
     /// Begins to learn a class anew.
     pub fn forget(&mut self, class: BindingClass) {
-        self.learning[place(class)] = Learning::new(&prior(&self.fleet.interval));
+        self.boxes[place(class)] = Boxes::new(prior(&self.fleet.interval));
         self.round = Round::default();
         self.watch.restart();
         self.is_dirty = true;
@@ -180,7 +183,7 @@ impl Cohort {
         self.fleet = fleet;
         if is_other_range {
             // Lifetimes are looked for within the bounds. Devices keep what they have shown.
-            self.learning = std::array::from_fn(|_| Learning::new(&prior(&self.fleet.interval)));
+            self.boxes = std::array::from_fn(|_| Boxes::new(prior(&self.fleet.interval)));
             self.round = Round::default();
         }
         self.is_dirty = true;

@@ -78,6 +78,8 @@ impl Is {
     pub const LOWER: u16 = 1 << 7;
     /// It has a pace of its own.
     pub const OWN: u16 = 1 << 8;
+    /// It is the same that its cohort has.
+    pub const SAME: u16 = 1 << 9;
 
     /// Whether all of these are true.
     pub const fn all(self, statements: u16) -> bool {

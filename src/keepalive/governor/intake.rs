@@ -98,14 +98,13 @@ impl Cohort {
         }
         let cell = if is_survival { Cell::at_most(seen.silence) } else { at_least(seen.silence) };
         let is_news = seen.is_own || !is_survival || device.shown.survived().is_none_or(|survived| survived < cell);
+        if seen.is_own && seen.class == self.paced_class() {
+            if is_survival { device.shown.survive(seen.silence) } else { device.shown.expire(seen.silence) }
+        }
         if is_news {
-            self.of(seen.class).observe(device.id, cell, seen.outcome);
+            self.of(seen.class).observe(device.id, &device.shown, cell, seen.outcome);
             self.is_dirty = true;
         }
-        if !seen.is_own || seen.class != self.paced_class() {
-            return;
-        }
-        if is_survival { device.shown.survive(seen.silence) } else { device.shown.expire(seen.silence) }
     }
 
     /// A device that does not survive what it survived before, or survives what it did not, is a sign of a change; it is
@@ -118,11 +117,11 @@ impl Cohort {
         };
         let cell = Cell::at_most(seen.silence);
         let was_survived = device.shown.survived().is_some_and(|survived| cell <= survived);
-        let is_above_box = self.offers.len() == 1 && cell > self.paced().bounds().1;
+        let is_above_box = self.offers.len() == 1 && cell > self.paced().lowest().bounds().1;
         let was_expired = device.shown.expired().map_or(is_above_box, |expired| cell >= expired);
         let found = if was_survived {
             self.watch.at_interval(device.id, is_survival, error)
-        } else if was_expired && self.paced().is_learnt() {
+        } else if was_expired && self.paced().lowest().is_learnt() {
             self.watch.above(device.id, is_survival, error)
         } else {
             None

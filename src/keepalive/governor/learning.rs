@@ -13,19 +13,22 @@ use crate::keepalive::device::at_least;
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
 use crate::keepalive::lifetime::prior::Prior;
 use crate::keepalive::lifetime::round;
-use crate::keepalive::mixture::{Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
+use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
 
 /// At which bounds are told and acted on.
 pub const CONFIDENCE: f64 = 0.999;
 /// Expiries that are this likely to be false do not speak against a single box.
 const CONTRADICTION_MAX: f64 = 0.01;
+/// A box of less than this share is left to its devices.
+const SHARE_MIN: f64 = 0.15;
+/// A box is offered when it is known this well: 5 %.
+const NARROW_CELLS: u16 = 10;
 /// Outcomes this near to each other, in cells, are no contradiction: timer wheels.
 const WHEEL_CELLS: u16 = 22;
 
 /// What is known of one class of bindings.
 #[derive(Debug)]
 pub struct Learning {
-    weights: Arc<SearchWeights>,
     /// While a single box is looked for.
     belief: Option<Box<Belief>>,
     /// The single box, once found and as long as nothing speaks against it.
@@ -48,12 +51,10 @@ pub struct Planned {
 impl Learning {
     /// Of which only the prior is known.
     pub fn new(prior: &Prior) -> Self {
-        let below = std::iter::repeat_n(0.0, usize::from(prior.first().number()).saturating_sub(1));
-        let weights = Arc::new(SearchWeights::new(below.chain(prior.masses().iter().copied())));
-        let mixture = Mixture::new(Arc::clone(&weights));
+        let mixture = Mixture::new(Arc::new(SearchWeights::from(prior)));
         let estimate = mixture.estimate(CONFIDENCE);
         let belief = Some(Box::new(Belief::new(prior)));
-        Self { weights, belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
+        Self { belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
     }
 
     /// What one silence of one device showed.
@@ -138,25 +139,22 @@ impl Learning {
         }
     }
 
-    /// The lifetimes of the boxes told apart, shortest first: what devices may try. Nothing while they are searched for.
-    pub fn boxes(&self) -> Vec<Cell> {
+    /// The lifetime that devices may try; none while it is searched for.
+    pub fn offer(&self) -> Option<Cell> {
         if self.belief.is_some() {
-            return Vec::new();
+            return None;
         }
-        let mut boxes: Vec<Cell> = self.estimate.boxes.iter().map(|one| one.lower).collect();
-        boxes.extend(self.found.filter(|_| !self.is_learnt || boxes.is_empty()).map(|(lower, _)| lower));
-        boxes.sort_unstable();
-        boxes
+        let is_known = |one: &&BoxEstimate| {
+            one.share >= SHARE_MIN && one.upper.number().saturating_sub(one.lower.number()) <= NARROW_CELLS
+        };
+        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| one.lower);
+        let offer = self.found.map(|(lower, _)| lower).or_else(of_mixture);
+        offer.or((self.is_learnt && self.estimate.lower.number() > 0).then_some(self.estimate.lower))
     }
 
     /// Each device's own evidence, as far as it is kept.
     pub fn brackets(&self) -> &[Bracket] {
         self.mixture.brackets()
-    }
-
-    /// The belief to share with neighbours.
-    pub fn weights(&self) -> &Arc<SearchWeights> {
-        &self.weights
     }
 }
 

@@ -75,7 +75,7 @@ impl Cohort {
             ports: [self.ports.kept, self.ports.moved],
             exchanges: [kept as u32, unanswered],
             brackets: [BindingClass::Stream, BindingClass::Unreplied].map(|class| {
-                let brackets = self.learning[place(class)].brackets();
+                let brackets = self.boxes[place(class)].lowest().brackets();
                 brackets.iter().take(BRACKETS_MAX).map(written).collect()
             }),
         }
@@ -95,7 +95,7 @@ impl Cohort {
         for (class, brackets) in [BindingClass::Stream, BindingClass::Unreplied].into_iter().zip(&memory.brackets) {
             for (device, survived, expired, false_probability) in brackets.iter().take(BRACKETS_MAX) {
                 let Ok(device) = device.parse::<DeviceId>() else { continue };
-                let learning = self.of(class);
+                let learning = self.of(class).lowest_mut();
                 if *survived > 0 {
                     learning.observe(device, Cell::new(*survived), Outcome::Survived);
                 }

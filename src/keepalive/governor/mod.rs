@@ -13,6 +13,7 @@
 //! cohort's offers changed, and [`review::COMMANDS_MAX`] of them at a time.
 
 mod balancer;
+mod boxes;
 mod cohort;
 mod devices;
 mod due;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flyball_sdk::device::probe::Cell;
 
+use super::boxes::Boxes;
 use super::cohort::{Cohort, ceiling_lifetime, place};
-use super::learning::Learning;
 use crate::keepalive::cohort::CohortKey;
 use crate::keepalive::device::at_least;
 use crate::keepalive::interval::{self, Limit};
@@ -24,6 +24,10 @@ const PROVEN_MIN: f64 = 0.9;
 /// While a box is still searched for, devices are offered its lower bound from this many floors on: where a round of
 /// tests takes so long, a test more is cheaper than the beats.
 const OFFER_EARLY_FLOORS: u32 = 8;
+/// An order is given anew when more than one device in this many has the same pace as its own,
+const RENEW_SHARE: u32 = 10;
+/// and the last one is so many floors old: ten minutes.
+const RENEW_AFTER_FLOORS: u32 = 40;
 /// Offers nearer to each other than this are one.
 const SAME_CELLS: u16 = 6;
 
@@ -70,13 +74,13 @@ impl Told {
 impl Cohort {
     /// Decides what to offer and to tell; whether the order changed. `generation` is for an order that does.
     pub fn decide(&mut self, now: Tick, second: u32, generation: u64) -> bool {
-        self.learning.iter_mut().for_each(Learning::refresh);
+        self.boxes.iter_mut().for_each(Boxes::refresh);
         let offers = self.offered();
-        let choice = self.choice(now, &offers);
         if offers != self.offers {
             self.offers = offers;
             self.look_at_all();
         }
+        let choice = self.choice(now);
         self.tell(choice, now, second, generation)
     }
 
@@ -91,7 +95,8 @@ impl Cohort {
         pace.is_hostile = choice.is_hostile;
         let before = &self.told.order;
         pace.generation = before.pace.generation;
-        let is_other_pace = pace != before.pace || pace.generation == 0;
+        let is_renewed = self.is_to_be_renewed(second);
+        let is_other_pace = pace != before.pace || pace.generation == 0 || is_renewed;
         if is_other_pace {
             pace.generation = generation;
         }
@@ -113,7 +118,15 @@ impl Cohort {
         is_changed
     }
 
-    fn choice(&self, now: Tick, offers: &[Cell]) -> Choice {
+    /// A device refuses an order that is older than its own, so those that came to the cohort's pace by themselves keep it
+    /// as their own. When they are many, the cohort's order is given anew, and they go by it.
+    fn is_to_be_renewed(&self, second: u32) -> bool {
+        let after = interval::floor(&self.fleet.interval) * RENEW_AFTER_FLOORS;
+        let is_time = u64::from(second.saturating_sub(self.told.second)) >= after.as_secs();
+        is_time && self.sweep == 0 && self.counts.same > self.counts.present / RENEW_SHARE
+    }
+
+    fn choice(&self, now: Tick) -> Choice {
         let bounds = &self.fleet.interval;
         if let Some(pin) = self.pin(now.wall) {
             let interval = interval::paced(bounds, pin.nat_timeout).interval;
@@ -121,15 +134,15 @@ impl Cohort {
             return Choice { interval, verdict: Verdict::Pinned, reason: Reason::Pin, is_hostile };
         }
         let floor = interval::floor(bounds);
-        if interval::is_hostile(bounds, self.paced().bounds().1.silence()) {
+        if interval::is_hostile(bounds, self.paced().lowest().bounds().1.silence()) {
             return Choice { interval: floor, verdict: Verdict::Hostile, reason: Reason::Hostile, is_hostile: true };
         }
-        let Some(lower) = offers.first() else {
+        let Some(lower) = self.offers.first() else {
             let reason = if self.told.reason == Reason::Shorter { Reason::Shorter } else { Reason::Prior };
             let reason = if floor < self.told.order.pace.interval { Reason::Shorter } else { reason };
             return Choice { interval: floor, verdict: Verdict::Learning, reason, is_hostile: false };
         };
-        let verdict = if self.paced().is_learnt() { Verdict::Learnt } else { Verdict::Learning };
+        let verdict = if self.paced().lowest().is_learnt() { Verdict::Learnt } else { Verdict::Learning };
         let (interval, reason) = self.within(interval::paced(bounds, lower.silence()));
         Choice { interval, verdict, reason, is_hostile: false }
     }
@@ -168,14 +181,15 @@ impl Cohort {
         let counts = self.counts;
         let is_enough = counts.proven >= SURVIVALS_MIN || counts.proven == counts.present;
         let is_most = f64::from(counts.proven) >= PROVEN_MIN * f64::from(counts.probing.saturating_sub(counts.lower));
-        self.is_remembered || (counts.proven > 0 && is_enough && is_most)
+        // What was counted before the offers changed does not count.
+        self.is_remembered || (self.sweep == 0 && counts.proven > 0 && is_enough && is_most)
     }
 
     /// Lifetimes that devices may try. An offer stands until what replaces it is worth a test of every device.
     fn offered(&self) -> Vec<Cell> {
-        let known = self.paced();
-        let mut boxes = known.boxes();
-        if boxes.is_empty() {
+        let known = self.paced().lowest();
+        let mut boxes = self.paced().offers();
+        if known.offer().is_none() {
             if !self.offers.is_empty() && !known.is_learnt() {
                 return self.offers.clone();
             }
@@ -196,13 +210,9 @@ impl Cohort {
 
     fn second_ack_after(&self) -> Option<Duration> {
         let SecondAck::After(least) = self.fleet.second_ack else { return None };
-        let unreplied = &self.learning[place(BindingClass::Unreplied)];
-        let is_known = self.evidence_of_unreplied() && !unreplied.is_searching();
+        let unreplied = self.boxes[place(BindingClass::Unreplied)].lowest();
+        let is_known = !unreplied.brackets().is_empty() && !unreplied.is_searching();
         let lower = is_known.then(|| unreplied.bounds().0.silence());
         Some(lower.unwrap_or(least).max(least))
-    }
-
-    fn evidence_of_unreplied(&self) -> bool {
-        !self.learning[place(BindingClass::Unreplied)].brackets().is_empty()
     }
 }

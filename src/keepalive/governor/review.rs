@@ -187,10 +187,18 @@ impl Cohort {
             (Is::PROVEN, is_probing && self.is_proven(device)),
             (Is::LOWER, is_present && self.is_lower(device)),
             (Is::OWN, is_present && device.own != 0),
+            (Is::SAME, is_present && device.own != 0 && interval_of(self, device) == self.told.order.pace.interval),
         ];
         let before = self.counts;
         let counts = &mut self.counts;
-        let fields = [&mut counts.present, &mut counts.probing, &mut counts.proven, &mut counts.lower, &mut counts.own];
+        let fields = [
+            &mut counts.present,
+            &mut counts.probing,
+            &mut counts.proven,
+            &mut counts.lower,
+            &mut counts.own,
+            &mut counts.same,
+        ];
         for ((statement, is_true), field) in now.into_iter().zip(fields) {
             match (device.counted.all(statement), is_true) {
                 (false, true) => *field += 1,

@@ -1,11 +1,13 @@
 //! Tests that are made for the cohort's sake: rounds while it is learnt, a watch afterwards.
 
+use std::collections::HashSet;
+
+use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{Cell, ProbeOrder};
 
 use super::cohort::Cohort;
 use super::devices::{Device, Devices, Is, Slot};
 use super::review::{Desk, give, interval_of};
-use crate::keepalive::device::Shown;
 use crate::keepalive::interval;
 use crate::keepalive::observation::BindingClass;
 
@@ -65,39 +67,43 @@ pub fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
 fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
     let first = cohort.paced_class();
     let classes = [first, if first == BindingClass::Stream { BindingClass::Unreplied } else { BindingClass::Stream }];
-    classes.into_iter().find(|class| !cohort.of(*class).is_learnt())
+    classes.into_iter().find(|class| cohort.of(*class).open().is_some())
 }
 
 fn is_over(cohort: &mut Cohort, devices: &Devices) -> bool {
     let running = std::mem::take(&mut cohort.round.running);
-    let learning = &cohort.learning;
+    let boxes = &cohort.boxes;
     let is_running = |(slot, bits): &(Slot, u16)| {
         let device = devices.get(*slot);
         let Some(order) = ProbeOrder::from_bits(*bits).filter(|_| device.testing == *bits) else { return false };
         // The shortest silences end first.
         let open = order.cells().skip(usize::from(order.flows - device.flows_open.min(order.flows)));
         let mut open = open.peekable();
-        open.peek().is_some() && open.any(|cell| learning.iter().any(|class| class.is_worth_waiting_for(cell)))
+        open.peek().is_some() && open.any(|cell| boxes.iter().any(|class| class.is_worth_waiting_for(cell)))
     };
     cohort.round.running = running.into_iter().filter(is_running).collect();
     cohort.round.running.is_empty()
 }
 
 fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
+    cohort.is_dirty = true;
+    cohort.round.not_before = desk.second + interval::floor(&cohort.fleet.interval).as_secs() as u32 / 4;
     let is_paced = class == cohort.paced_class();
-    let is_searching = cohort.of(class).is_searching();
+    let most = cohort.devices_at_a_time(cohort.fleet.probes.devices_learning) as usize;
+    let flows = cohort.fleet.probes.flows;
+    let Some((learning, beyond)) = cohort.of(class).open() else { return };
+    let is_searching = learning.is_searching();
     if !is_paced && !is_searching {
-        // A second ack too many costs a packet; the class that paces nothing need not be known of every device.
-        cohort.of(class).settle_for_this();
-        cohort.is_dirty = true;
+        // A second ack too many costs a packet: the class that paces nothing need not be known of every device.
+        learning.settle_for_this();
         return;
     }
-    let most = cohort.devices_at_a_time(cohort.fleet.probes.devices_learning) as usize;
     let count = most.min(if is_searching { SEARCHERS } else { CONFIRMERS });
-    let is_wanted = |device: &Device| is_searching || device.shown == Shown::default();
+    let planned = learning.plan(count, flows);
+    let known: HashSet<DeviceId> = learning.brackets().iter().map(|bracket| bracket.device).collect();
+    let is_of_layer = |device: &Device| beyond.number() == 0 || device.shown.survived() >= Some(beyond);
+    let is_wanted = |device: &Device| is_of_layer(device) && (is_searching || !known.contains(&device.id));
     let mut free = pick(cohort, desk.devices, count, is_wanted);
-    let flows = cohort.fleet.probes.flows;
-    let planned = cohort.of(class).plan(count, flows);
     let mut given = 0;
     for test in planned {
         let known = test.who.map(|id| desk.devices.find(id).filter(|slot| is_free(cohort, desk.devices, *slot)));
@@ -107,11 +113,10 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
             given += 1;
         }
     }
-    if given == 0 && cohort.counts.testing == 0 && cohort.waiting.is_empty() {
-        cohort.of(class).settle_for_this();
+    let is_nobody_left = given == 0 && cohort.counts.testing == 0 && cohort.waiting.is_empty();
+    if let Some((learning, _)) = cohort.of(class).open().filter(|_| is_nobody_left) {
+        learning.settle_for_this();
     }
-    cohort.is_dirty = true;
-    cohort.round.not_before = desk.second + interval::floor(&cohort.fleet.interval).as_secs() as u32 / 4;
 }
 
 fn is_free(cohort: &Cohort, devices: &Devices, slot: Slot) -> bool {

@@ -19,13 +19,13 @@ impl Cohort {
             evidence: self.evidence,
             verdict: self.told.verdict,
             reason: self.told.reason,
-            tests_to_be_surer: self.paced().tests_to_be_surer(),
+            tests_to_be_surer: self.paced().lowest().tests_to_be_surer(),
             decided_at: self.told.at,
         }
     }
 
     fn lifetime(&self, class: BindingClass) -> LifetimeReport {
-        let known = &self.learning[place(class)];
+        let known = self.boxes[place(class)].lowest();
         let (lower, upper) = known.bounds();
         LifetimeReport {
             class,

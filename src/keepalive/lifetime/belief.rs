@@ -98,6 +98,12 @@ impl Belief {
         }
     }
 
+    /// The bin after which a test of this silence cuts; `None` outside the range.
+    pub(super) fn index_of_test(&self, cell: Cell) -> Option<usize> {
+        let at = cell.number().checked_sub(self.first.number())?;
+        (usize::from(at) + 1 < self.bins).then_some(usize::from(at))
+    }
+
     fn normalise(&mut self) {
         let sum: f64 = self.planes.iter().map(|plane| plane.iter().sum::<f64>()).sum();
         for mass in self.planes.iter_mut().flat_map(|plane| plane.iter_mut()) {

@@ -20,11 +20,13 @@ use flyball_sdk::device::probe::TRIES;
 /// Before anything is seen: exchanges, and those of them that were lost. 5 %, worth ten exchanges.
 const PRIOR: Share = Share { of: 10.0, hits: 0.5 };
 /// Exchanges after a lost one that are taken as seen,
-const PRIOR_BURST_OF: f64 = 4.0;
+const PRIOR_BURST_OF: f64 = 3.0;
 /// and the part of them that is lost, above the loss itself.
 const PRIOR_BURST_EXTRA: f64 = 0.1;
-/// Standard deviations above the mean at which a share is believed: 90 %, one-sided.
-const UPPER: f64 = 1.28;
+/// Standard deviations above the mean at which the loss is believed: three quarters, one-sided.
+const UPPER: f64 = 0.67;
+/// The part of an exchange's loss that is taken to be on the way back: only there one flow loses and the other does not.
+const WAY_BACK: f64 = 0.75;
 /// No test is surer than this, whatever the loss: links fail in ways that no short gap shows.
 const FALSE_EXPIRY_MIN: f64 = 5e-4;
 /// Nothing is learnt from an outcome that is as likely as not.
@@ -96,7 +98,11 @@ impl Channel {
         let mut burst = self.after_lost;
         burst.add(PRIOR_BURST_OF, PRIOR_BURST_OF * (self.exchanges.mean() + PRIOR_BURST_EXTRA).min(1.0));
         let again = burst.mean().max(loss);
-        (loss * again.powi(i32::from(controls.min(TRIES)) - 1)).clamp(FALSE_EXPIRY_MIN, FALSE_EXPIRY_MAX)
+        let controls = i32::from(controls.min(TRIES));
+        let back = WAY_BACK * loss * (WAY_BACK * again).powi(controls - 1);
+        // A try without a control was lost on the way there, or twice on the way back.
+        let other = (1.0 - WAY_BACK + WAY_BACK * WAY_BACK * again).powi(i32::from(TRIES) - controls);
+        (back * other).clamp(FALSE_EXPIRY_MIN, FALSE_EXPIRY_MAX)
     }
 }
 

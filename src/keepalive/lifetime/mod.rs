@@ -19,3 +19,4 @@ pub mod channel;
 pub mod prior;
 pub mod probe;
 pub mod round;
+pub mod trial;

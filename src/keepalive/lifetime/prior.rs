@@ -7,14 +7,14 @@ use flyball_sdk::device::probe::Cell;
 
 use super::belief::Belief;
 
-/// The shortest and the longest lifetime looked for by default: 10 s and 2 h.
-const RANGE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(2 * 3_600));
+/// The shortest and the longest lifetime looked for by default: 10 s and 2 h lie well inside.
+const RANGE: (Duration, Duration) = (Duration::from_secs(9), Duration::from_secs(7_500));
 /// Timeouts that vendors ship and carriers set, in seconds.
 const VENDORS_SECONDS: [u64; 8] = [30, 60, 65, 90, 120, 180, 300, 600];
 /// How far, in cells, half a vendor's spike reaches: carriers' boxes are mostly a little off the round value.
 const SPIKE_CELLS: f64 = 3.0;
 /// The part of belief that is flat over the logarithm of the lifetime.
-const FLAT_SHARE: f64 = 0.2;
+const FLAT_SHARE: f64 = 0.35;
 /// The part that neighbours get together; the nearest takes half of it, the next a quarter, and so on.
 const NEIGHBOURS_SHARE: f64 = 0.6;
 /// How far, in cells, a neighbour's belief is smeared: its box is alike, not the same.
@@ -49,7 +49,7 @@ impl Prior {
         Self { first, masses }
     }
 
-    /// Vendors' values within these two cells, and a fifth flat; all flat where none lies there.
+    /// Vendors' values within these two cells, and a third flat; all flat where none lies there.
     pub fn vendors(first: Cell, last: Cell) -> Self {
         let flat = Self::flat(first, last);
         let mut spikes = vec![0.0; flat.masses.len()];
@@ -87,6 +87,11 @@ impl Prior {
     /// The shortest lifetime that is told from a shorter one.
     pub const fn first(&self) -> Cell {
         self.first
+    }
+
+    /// The longest lifetime that is told from a longer one.
+    pub fn last(&self) -> Cell {
+        self.first.plus(self.masses.len() as u16 - 2)
     }
 
     /// One mass for what is below the range, one for each cell, one for what is above. They sum to 1.

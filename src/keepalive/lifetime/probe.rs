@@ -38,7 +38,7 @@ pub struct Answer {
     pub lower: Cell,
     /// and less than this.
     pub upper: Cell,
-    /// The value between the two that is the nearest to both, relative to them.
+    /// The value between the two that is as near as asked to both.
     pub lifetime: Duration,
     /// The probability that this is so.
     pub probability: f64,
@@ -58,6 +58,24 @@ impl Default for Precision {
     }
 }
 
+impl Precision {
+    /// How far an answer may be from this lifetime, in seconds.
+    pub fn tolerance(&self, seconds: f64) -> f64 {
+        (self.relative * seconds).max(self.absolute.as_secs_f64())
+    }
+
+    /// The longest lifetime that shares an answer with this one, in seconds.
+    fn reach(&self, seconds: f64) -> f64 {
+        let answer = seconds + self.tolerance(seconds);
+        (answer / (1.0 - self.relative)).max(answer + self.absolute.as_secs_f64())
+    }
+
+    /// Between the longest answer that is right for `low` and the shortest for `high`.
+    fn middle(&self, low: f64, high: f64) -> f64 {
+        0.5 * (low + self.tolerance(low) + high - self.tolerance(high))
+    }
+}
+
 impl Belief {
     /// The silence whose test tells most; `None` where the lifetime is known.
     pub fn next_probe(&self) -> Option<Cell> {
@@ -70,10 +88,8 @@ impl Belief {
     pub fn answer(&self) -> Answer {
         let window = Sums::of(self).window(self);
         let (lower, upper) = (self.lower_edge(window.low), self.upper_edge(window.high - 1));
-        let (low, high) = (lower.silence().as_secs_f64(), upper.silence().as_secs_f64());
-        // The harmonic mean is as far from both ends, relative to them.
-        let lifetime = Duration::from_secs_f64(2.0 * low * high / (low + high));
-        Answer { lower, upper, lifetime, probability: window.mass }
+        let lifetime = self.precision.middle(lower.silence().as_secs_f64(), upper.silence().as_secs_f64());
+        Answer { lower, upper, lifetime: Duration::from_secs_f64(lifetime), probability: window.mass }
     }
 
     /// Tests still to be made until [`Belief::next_probe`] is `None`, about: one for each bit that is open about the
@@ -128,6 +144,16 @@ impl Sums {
         self.below(at + 1, 0.5)
     }
 
+    /// For each test, the longest one that an answer above the first still covers.
+    pub(super) fn reaches(belief: &Belief) -> Vec<usize> {
+        let mut high = 0;
+        let reach_after = |at| {
+            high = reach(belief, at + 1, high.max(at + 1));
+            high - 1
+        };
+        (0..belief.bins() - 1).map(reach_after).collect()
+    }
+
     /// The answer that covers most.
     pub(super) fn window(&self, belief: &Belief) -> Window {
         let last = belief.bins() - 1;
@@ -173,10 +199,7 @@ impl Sums {
 
 /// The bin before which an answer for `low` ends: some value is within the precision of both ends.
 fn reach(belief: &Belief, low: usize, mut high: usize) -> usize {
-    let (relative, absolute) = (belief.precision.relative, belief.precision.absolute.as_secs_f64());
-    let start = seconds(belief, low - 1);
-    let centre = start + (relative * start).max(absolute);
-    let end = (centre / (1.0 - relative)).max(centre + absolute);
+    let end = belief.precision.reach(seconds(belief, low - 1));
     while high < belief.bins() - 1 && seconds(belief, high) <= end {
         high += 1;
     }

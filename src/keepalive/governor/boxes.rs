@@ -1,0 +1,109 @@
+//! The boxes of a cohort, from the shortest lifetime up.
+//!
+//! What is learnt first is the lowest lifetime that a fifth of the cohort has: it decides what everybody may be told. When
+//! it is known, some devices may be seen to live far longer: they are behind another box, and are learnt as a cohort of
+//! their own, one layer up. A layer that nobody lives beyond is the last.
+//!
+//! Limits: a box whose devices never were asked for more than the box below them stays hidden until the watch for longer
+//! lifetimes comes to one of them; it costs them heartbeats, and no message.
+
+use flyball_sdk::device::id::DeviceId;
+use flyball_sdk::device::probe::Cell;
+
+use super::learning::Learning;
+use crate::keepalive::device::Shown;
+use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::mixture::{Bracket, Outcome};
+
+/// Boxes told apart at most.
+const LAYERS_MAX: usize = 4;
+/// Boxes whose lifetimes are nearer than this many cells, 13 %, are taken for one: timer wheels forget late now and then.
+const APART_CELLS: u16 = 25;
+
+/// What is known of one class of bindings.
+#[derive(Debug)]
+pub struct Boxes {
+    prior: Prior,
+    layers: Vec<Layer>,
+}
+
+/// Devices that live beyond this, as a cohort of their own.
+#[derive(Debug)]
+struct Layer {
+    beyond: Cell,
+    learning: Learning,
+}
+
+impl Boxes {
+    /// Of which only the prior is known.
+    pub fn new(prior: Prior) -> Self {
+        let learning = Learning::new(&prior);
+        Self { prior, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    }
+
+    /// What one silence of a device showed, which by now has shown this.
+    pub fn observe(&mut self, device: DeviceId, shown: &Shown, cell: Cell, outcome: Outcome) {
+        let survived = shown.survived().unwrap_or(Cell::new(0));
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            if at == 0 || survived >= layer.beyond {
+                layer.learning.observe(device, cell, outcome);
+            }
+        }
+    }
+
+    /// Takes in what was observed since the last time, and looks for another box above those that are known.
+    pub fn refresh(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.learning.refresh());
+        let Some(top) = self.layers.last().filter(|top| top.learning.is_learnt()) else { return };
+        let beyond = top.learning.bounds().1.plus(1);
+        let lives_beyond = |bracket: &&Bracket| {
+            bracket.survived >= beyond.number() && bracket.expired >= beyond.number() + APART_CELLS
+        };
+        let upper: Vec<Bracket> = top.learning.brackets().iter().filter(lives_beyond).copied().collect();
+        if upper.is_empty() || self.layers.len() >= LAYERS_MAX {
+            return;
+        }
+        let mut learning = Learning::new(&self.prior);
+        for bracket in upper {
+            learning.observe(bracket.device, Cell::new(bracket.survived), Outcome::Survived);
+            if bracket.has_expired() {
+                let false_probability = f64::from(bracket.false_probability);
+                learning.observe(bracket.device, Cell::new(bracket.expired), Outcome::Expired { false_probability });
+            }
+        }
+        learning.refresh();
+        self.layers.push(Layer { beyond, learning });
+    }
+
+    /// The layer that is still to be learnt, and from which silence on devices are of it.
+    pub fn open(&mut self) -> Option<(&mut Learning, Cell)> {
+        let layer = self.layers.iter_mut().find(|layer| !layer.learning.is_learnt())?;
+        Some((&mut layer.learning, layer.beyond))
+    }
+
+    /// The box that decides what everybody is told.
+    pub fn lowest(&self) -> &Learning {
+        &self.layers[0].learning
+    }
+
+    /// The same, to be changed.
+    pub fn lowest_mut(&mut self) -> &mut Learning {
+        &mut self.layers[0].learning
+    }
+
+    /// Lifetimes that devices may try, shortest first.
+    pub fn offers(&self) -> Vec<Cell> {
+        let is_apart = |layer: &Layer, offer: Cell| {
+            layer.beyond.number() == 0 || offer.number() >= layer.beyond.number() + APART_CELLS
+        };
+        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, *one)));
+        let mut offers: Vec<Cell> = offers.collect();
+        offers.sort_unstable();
+        offers
+    }
+
+    /// Whether a running test of this silence can still change anything.
+    pub fn is_worth_waiting_for(&self, cell: Cell) -> bool {
+        self.layers.iter().any(|layer| !layer.learning.is_learnt() && layer.learning.is_worth_waiting_for(cell))
+    }
+}
