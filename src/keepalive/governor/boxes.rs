@@ -7,6 +7,8 @@
 //! Limits: a box whose devices never were asked for more than the box below them stays hidden until the watch for longer
 //! lifetimes comes to one of them; it costs them heartbeats, and no message.
 
+use std::time::Duration;
+
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
@@ -102,8 +104,9 @@ impl Boxes {
         offers
     }
 
-    /// Whether a running test of this silence can still change anything.
-    pub fn is_worth_waiting_for(&self, cell: Cell) -> bool {
-        self.layers.iter().any(|layer| !layer.learning.is_learnt() && layer.learning.is_worth_waiting_for(cell))
+    /// Whether tests of these silences, which began `waited` ago, are to be waited for.
+    pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
+        let open = self.layers.iter().find(|layer| !layer.learning.is_learnt());
+        open.is_some_and(|layer| layer.learning.is_worth_waiting(running, waited))
     }
 }

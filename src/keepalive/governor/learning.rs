@@ -5,6 +5,7 @@
 //! contradict each other, a single box is given up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{Cell, ProbeOrder};
@@ -102,9 +103,10 @@ impl Learning {
         self.is_learnt = true;
     }
 
-    /// Whether a running test of this silence can still change anything.
-    pub fn is_worth_waiting_for(&self, cell: Cell) -> bool {
-        self.belief.as_ref().is_none_or(|belief| round::is_worth_waiting_for(belief, cell))
+    /// Whether tests of these silences, which began `waited` ago, are to be waited for.
+    pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
+        let is_worth = |belief: &Belief| round::is_worth_waiting(belief, running.iter().copied(), waited);
+        self.belief.as_deref().is_none_or(is_worth)
     }
 
     /// Whether no more tests are needed, for now.
@@ -175,7 +177,7 @@ fn is_one_box(brackets: &[Bracket]) -> bool {
 }
 
 /// The range that lifetimes are looked for in.
-pub fn range(shortest: std::time::Duration, longest: std::time::Duration) -> (Cell, Cell) {
+pub fn range(shortest: Duration, longest: Duration) -> (Cell, Cell) {
     let first = Cell::new(Cell::at_most(shortest).number().max(1));
     (first, at_least(longest).max(first.plus(2)))
 }

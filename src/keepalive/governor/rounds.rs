@@ -1,11 +1,12 @@
 //! Tests that are made for the cohort's sake: rounds while it is learnt, a watch afterwards.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::probe::{Cell, ProbeOrder};
+use flyball_sdk::device::probe::{Cell, ProbeOrder, SETTLE};
 
-use super::cohort::Cohort;
+use super::cohort::{Cohort, place};
 use super::devices::{Device, Devices, Is, Slot};
 use super::review::{Desk, give, interval_of};
 use crate::keepalive::interval;
@@ -33,6 +34,9 @@ const WITNESSES: u32 = 8;
 #[derive(Debug, Default)]
 pub struct Round {
     running: Vec<(Slot, u16)>,
+    class: Option<BindingClass>,
+    /// The second in which its silences begin, about.
+    began: u32,
     cursor: usize,
     /// Not before this second.
     not_before: u32,
@@ -54,7 +58,7 @@ pub fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
         return;
     }
     call(cohort, desk);
-    if desk.second < cohort.round.not_before || !is_over(cohort, desk.devices) {
+    if desk.second < cohort.round.not_before || !is_over(cohort, desk) {
         return;
     }
     match class_to_learn(cohort) {
@@ -70,19 +74,25 @@ fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
     classes.into_iter().find(|class| cohort.of(*class).open().is_some())
 }
 
-fn is_over(cohort: &mut Cohort, devices: &Devices) -> bool {
-    let running = std::mem::take(&mut cohort.round.running);
-    let boxes = &cohort.boxes;
-    let is_running = |(slot, bits): &(Slot, u16)| {
-        let device = devices.get(*slot);
-        let Some(order) = ProbeOrder::from_bits(*bits).filter(|_| device.testing == *bits) else { return false };
-        // The shortest silences end first.
-        let open = order.cells().skip(usize::from(order.flows - device.flows_open.min(order.flows)));
-        let mut open = open.peekable();
-        open.peek().is_some() && open.any(|cell| boxes.iter().any(|class| class.is_worth_waiting_for(cell)))
-    };
-    cohort.round.running = running.into_iter().filter(is_running).collect();
+/// Whether no test of the round is running any more that is worth waiting for.
+fn is_over(cohort: &mut Cohort, desk: &Desk<'_>) -> bool {
+    let devices = &*desk.devices;
+    let round = &mut cohort.round;
+    round.running.retain(|(slot, bits)| devices.get(*slot).testing == *bits && devices.get(*slot).flows_open > 0);
+    let open: Vec<Cell> = round.running.iter().flat_map(|(slot, bits)| open_cells(devices.get(*slot), *bits)).collect();
+    let waited = Duration::from_secs(desk.second.saturating_sub(round.began).into());
+    let is_worth = round.class.is_some_and(|class| cohort.boxes[place(class)].is_worth_waiting(&open, waited));
+    if open.is_empty() || !is_worth {
+        cohort.round.running.clear();
+    }
     cohort.round.running.is_empty()
+}
+
+/// The silences of an order that have not ended: the shortest end first.
+fn open_cells(device: &Device, bits: u16) -> impl Iterator<Item = Cell> {
+    let order = ProbeOrder::from_bits(bits);
+    let ended = order.map_or(0, |order| order.flows.saturating_sub(device.flows_open));
+    order.into_iter().flat_map(ProbeOrder::cells).skip(ended.into())
 }
 
 fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
@@ -113,6 +123,8 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
             given += 1;
         }
     }
+    let pickup = interval::floor_lifetime(&cohort.fleet.interval) + SETTLE;
+    (cohort.round.class, cohort.round.began) = (Some(class), desk.second.saturating_add(pickup.as_secs() as u32));
     let is_nobody_left = given == 0 && cohort.counts.testing == 0 && cohort.waiting.is_empty();
     if let Some((learning, _)) = cohort.of(class).open().filter(|_| is_nobody_left) {
         learning.settle_for_this();
