@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use flyball_sdk::device::endpoint::Endpoint;
 use flyball_sdk::device::id::DeviceId;
+use flyball_sdk::device::labels::DeviceLabels;
 use flyball_sdk::device::machine::{Bounds, Machine, Memory, Settings};
 use flyball_sdk::device::udp::{FleetHandle, UdpDevice, UdpEvent, UdpFleet};
 use tokio::time::interval;
@@ -193,5 +194,5 @@ fn device(name: &str, keys: &MasterKeys, to: SocketAddr) -> UdpDevice {
     settings.initial.interval = INTERVAL_MIN;
     let machine = Machine::new(settings, Memory { boot: 1, pace: None }, Duration::ZERO);
     let key = keys.device(KEY_ID, id).expect("the demo's own key");
-    UdpDevice::new(Endpoint::new(machine, key, ""), to.to_string())
+    UdpDevice::new(Endpoint::new(machine, key, &DeviceLabels::default()), to.to_string())
 }

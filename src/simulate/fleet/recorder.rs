@@ -48,6 +48,7 @@ struct CarrierRecord {
     bearable: Duration,
     shortened_at: Option<MonoTime>,
     changed_at: Option<MonoTime>,
+    changes: u32,
     /// Ordered last.
     interval: Duration,
 }
@@ -59,6 +60,8 @@ struct DeviceRecord {
     /// First fit after the first change of its carrier.
     adapted: Option<MonoTime>,
     is_fitting: bool,
+    /// Generation of its pace and changes of its carrier that this was found for.
+    judged: Option<(u64, u32)>,
     /// Its interval over what its own NAT bears.
     pace_ratio: f64,
 }
@@ -73,6 +76,7 @@ impl Recorder {
             bearable: bearable(&bounds, nats, &fleet.nats),
             shortened_at: None,
             changed_at: None,
+            changes: 0,
             interval: Duration::ZERO,
         };
         Self {
@@ -114,6 +118,11 @@ impl Recorder {
     pub(super) fn acked(&mut self, now: MonoTime, index: u32, device: &Device, nats: &[Nat]) {
         let carrier = &self.carriers[device.carrier as usize];
         let record = &mut self.devices[index as usize];
+        let judged = (device.machine.pace().generation, carrier.changes);
+        if record.judged == Some(judged) {
+            return; // Nothing has changed since this device was looked at.
+        }
+        record.judged = Some(judged);
         record.started.get_or_insert(now);
         let own = nats[device.nat as usize].stream;
         let floor = interval::floor(&self.bounds);
@@ -134,6 +143,7 @@ impl Recorder {
         let record = &mut self.carriers[carrier as usize];
         record.bearable = bearable(&self.bounds, &record.nats, nats);
         record.changed_at.get_or_insert(now);
+        record.changes += 1;
         if factor < 1.0 {
             record.shortened_at = Some(now);
         }
