@@ -13,19 +13,19 @@ use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
 use super::learning::Learning;
-use crate::keepalive::device::Shown;
+use crate::keepalive::device::{APART_CELLS, Offer, Shown};
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::mixture::{Bracket, Outcome};
 
 /// Boxes told apart at most.
 const LAYERS_MAX: usize = 4;
-/// Boxes whose lifetimes are nearer than this many cells, 13 %, are taken for one: timer wheels forget late now and then.
-const APART_CELLS: u16 = 25;
 
 /// What is known of one class of bindings.
 #[derive(Debug)]
 pub struct Boxes {
     prior: Prior,
+    precision: Precision,
     layers: Vec<Layer>,
 }
 
@@ -38,9 +38,9 @@ struct Layer {
 
 impl Boxes {
     /// Of which only the prior is known.
-    pub fn new(prior: Prior) -> Self {
-        let learning = Learning::new(&prior);
-        Self { prior, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    pub fn new(prior: Prior, precision: Precision) -> Self {
+        let learning = Learning::new(&prior, precision);
+        Self { prior, precision, layers: vec![Layer { beyond: Cell::new(0), learning }] }
     }
 
     /// What one silence of a device showed, which by now has shown this.
@@ -56,8 +56,9 @@ impl Boxes {
     /// Takes in what was observed since the last time, and looks for another box above those that are known.
     pub fn refresh(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.learning.refresh());
-        let Some(top) = self.layers.last().filter(|top| top.learning.is_learnt()) else { return };
-        let beyond = top.learning.bounds().1.plus(1);
+        let Some(top) = self.layers.last() else { return };
+        let Some(offer) = top.learning.offer() else { return };
+        let beyond = offer.upper.plus(1);
         let lives_beyond = |bracket: &&Bracket| {
             bracket.survived >= beyond.number() && bracket.expired >= beyond.number() + APART_CELLS
         };
@@ -65,7 +66,7 @@ impl Boxes {
         if upper.is_empty() || self.layers.len() >= LAYERS_MAX {
             return;
         }
-        let mut learning = Learning::new(&self.prior);
+        let mut learning = Learning::new(&self.prior, self.precision);
         for bracket in upper {
             learning.observe(bracket.device, Cell::new(bracket.survived), Outcome::Survived);
             if bracket.has_expired() {
@@ -79,7 +80,8 @@ impl Boxes {
 
     /// The layer that is still to be learnt, and from which silence on devices are of it.
     pub fn open(&mut self) -> Option<(&mut Learning, Cell)> {
-        let layer = self.layers.iter_mut().find(|layer| !layer.learning.is_learnt())?;
+        let at = self.open_at()?;
+        let layer = &mut self.layers[at];
         Some((&mut layer.learning, layer.beyond))
     }
 
@@ -94,19 +96,25 @@ impl Boxes {
     }
 
     /// Lifetimes that devices may try, shortest first.
-    pub fn offers(&self) -> Vec<Cell> {
-        let is_apart = |layer: &Layer, offer: Cell| {
-            layer.beyond.number() == 0 || offer.number() >= layer.beyond.number() + APART_CELLS
+    pub fn offers(&self) -> Vec<Offer> {
+        let is_apart = |layer: &Layer, offer: &Offer| {
+            layer.beyond.number() == 0 || offer.lower.number() >= layer.beyond.number() + APART_CELLS
         };
-        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, *one)));
-        let mut offers: Vec<Cell> = offers.collect();
+        let offers = self.layers.iter().filter_map(|layer| layer.learning.offer().filter(|one| is_apart(layer, one)));
+        let mut offers: Vec<Offer> = offers.collect();
         offers.sort_unstable();
         offers
     }
 
     /// Whether tests of these silences, which began `waited` ago, are to be waited for.
     pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
-        let open = self.layers.iter().find(|layer| !layer.learning.is_learnt());
-        open.is_some_and(|layer| layer.learning.is_worth_waiting(running, waited))
+        self.open_at().is_some_and(|at| self.layers[at].learning.is_worth_waiting(running, waited))
+    }
+
+    /// Searches come first: what is found is offered, and then confirmed by those who try it.
+    fn open_at(&self) -> Option<usize> {
+        let is_searching = |layer: &Layer| layer.learning.is_searching();
+        let is_open = |layer: &Layer| !layer.learning.is_learnt();
+        self.layers.iter().position(is_searching).or_else(|| self.layers.iter().position(is_open))
     }
 }

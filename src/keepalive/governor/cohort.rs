@@ -13,9 +13,11 @@ use super::pacing::Told;
 use super::rounds::Round;
 use crate::keepalive::change::{Change, Watch};
 use crate::keepalive::cohort::{CohortEntry, CohortIndex};
+use crate::keepalive::device::Offer;
 use crate::keepalive::interval;
 use crate::keepalive::lifetime::channel::Channel;
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::observation::BindingClass;
 use crate::keepalive::policy::{Fleet, IntervalBounds, SecondAck};
 use crate::keepalive::ports::Ports;
@@ -55,7 +57,7 @@ pub struct Cohort {
     /// How many of them are what.
     pub counts: Counts,
     /// Lifetimes that devices may try and be paced for, shortest first.
-    pub offers: Vec<Cell>,
+    pub offers: Vec<Offer>,
     /// An earlier process knew it, and its devices are paced by what that knew.
     pub is_remembered: bool,
     /// What it is told.
@@ -92,7 +94,7 @@ pub struct Counts {
 impl Cohort {
     /// Of which nothing is known but what neighbours have.
     pub fn new(index: CohortIndex, entry: CohortEntry, fleet: Arc<Fleet>) -> Self {
-        let fresh = || Boxes::new(prior(&fleet.interval));
+        let fresh = || unknown(&fleet.interval);
         Self {
             index,
             boxes: [fresh(), fresh()],
@@ -144,13 +146,13 @@ impl Cohort {
     /// Whether a device has shown as much as the shortest offer asks for.
     pub fn is_proven(&self, device: &Device) -> bool {
         let Some(first) = self.offers.first() else { return false };
-        *first <= self.lowest() || device.shown.survived().is_some_and(|survived| survived >= *first)
+        first.lower <= self.lowest() || device.shown.survived().is_some_and(|survived| survived >= first.lower)
     }
 
     /// Whether a device has shown that it cannot do with the shortest offer.
     pub fn is_lower(&self, device: &Device) -> bool {
         let Some(first) = self.offers.first() else { return false };
-        device.shown.expired().is_some_and(|expired| expired <= *first)
+        device.shown.expired().is_some_and(|expired| expired <= first.lower)
     }
 
     /// Takes a device into the list of members.
@@ -171,7 +173,7 @@ impl Cohort {
 
     /// Begins to learn a class anew.
     pub fn forget(&mut self, class: BindingClass) {
-        self.boxes[place(class)] = Boxes::new(prior(&self.fleet.interval));
+        self.boxes[place(class)] = unknown(&self.fleet.interval);
         self.round = Round::default();
         self.watch.restart();
         self.is_dirty = true;
@@ -183,7 +185,7 @@ impl Cohort {
         self.fleet = fleet;
         if is_other_range {
             // Lifetimes are looked for within the bounds. Devices keep what they have shown.
-            self.boxes = std::array::from_fn(|_| Boxes::new(prior(&self.fleet.interval)));
+            self.boxes = std::array::from_fn(|_| unknown(&self.fleet.interval));
             self.round = Round::default();
         }
         self.is_dirty = true;
@@ -216,11 +218,13 @@ pub const fn place(class: BindingClass) -> usize {
 }
 
 /// What lifetimes may be for a fleet of these bounds. Longer ones than its ceiling asks for are all alike.
-pub fn prior(bounds: &IntervalBounds) -> Prior {
+fn unknown(bounds: &IntervalBounds) -> Boxes {
     let floor = interval::floor(bounds);
     let (shortest, longest) = (floor.mul_f64(RANGE_PER_FLOOR.0), floor.mul_f64(RANGE_PER_FLOOR.1));
     let (first, last) = learning::range(shortest, longest.min(ceiling_lifetime(bounds).mul_f64(1.1)));
-    Prior::vendors(first, last)
+    let usual = Precision::default();
+    let precision = Precision { absolute: usual.absolute.mul_f64(interval::scale(bounds).min(1.0)), ..usual };
+    Boxes::new(Prior::vendors(first, last), precision)
 }
 
 /// The shortest lifetime that allows the ceiling.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{Cell, ProbeOrder};
 
-use crate::keepalive::device::at_least;
+use crate::keepalive::device::{Offer, at_least};
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
 use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::lifetime::round;
 use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
 
@@ -51,10 +52,10 @@ pub struct Planned {
 
 impl Learning {
     /// Of which only the prior is known.
-    pub fn new(prior: &Prior) -> Self {
+    pub fn new(prior: &Prior, precision: Precision) -> Self {
         let mixture = Mixture::new(Arc::new(SearchWeights::from(prior)));
         let estimate = mixture.estimate(CONFIDENCE);
-        let belief = Some(Box::new(Belief::new(prior)));
+        let belief = Some(Box::new(Belief::new(prior).with_precision(precision)));
         Self { belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
     }
 
@@ -84,6 +85,9 @@ impl Learning {
             let round = round::next(belief, devices, flows);
             if !round.is_empty() {
                 return round.into_iter().map(|order| Planned { who: None, order }).collect();
+            }
+            if let Some(cell) = belief.next_probe() {
+                return vec![Planned { who: None, order: ProbeOrder::one(cell) }];
             }
             let answer = belief.answer();
             self.found = Some((answer.lower, answer.upper));
@@ -141,17 +145,19 @@ impl Learning {
         }
     }
 
-    /// The lifetime that devices may try; none while it is searched for.
-    pub fn offer(&self) -> Option<Cell> {
+    /// The lifetime that devices may try, and the most that it may be; nothing while it is searched for.
+    pub fn offer(&self) -> Option<Offer> {
         if self.belief.is_some() {
             return None;
         }
         let is_known = |one: &&BoxEstimate| {
             one.share >= SHARE_MIN && one.upper.number().saturating_sub(one.lower.number()) <= NARROW_CELLS
         };
-        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| one.lower);
-        let offer = self.found.map(|(lower, _)| lower).or_else(of_mixture);
-        offer.or((self.is_learnt && self.estimate.lower.number() > 0).then_some(self.estimate.lower))
+        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| (one.lower, one.upper));
+        let is_last_word = self.is_learnt && self.estimate.lower.number() > 0;
+        let of_bounds = || is_last_word.then_some((self.estimate.lower, self.estimate.upper));
+        let (lower, upper) = self.found.or_else(of_mixture).or_else(of_bounds)?;
+        Some(Offer { lower, upper })
     }
 
     /// Each device's own evidence, as far as it is kept.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cohort::{Cohort, place};
 use crate::keepalive::cohort::{CohortEntry, Transport};
+use crate::keepalive::device::Offer;
 use crate::keepalive::lifetime::channel::Channel;
 use crate::keepalive::mixture::{Bracket, Outcome};
 use crate::keepalive::observation::BindingClass;
@@ -38,8 +39,8 @@ pub struct CohortMemory {
     name: Arc<str>,
     is_tcp: bool,
     fleet: Option<Arc<str>>,
-    /// Cells.
-    offers: Vec<u16>,
+    /// Cells: at least, at most.
+    offers: Vec<[u16; 2]>,
     /// Whether most devices were paced by them.
     is_proven: bool,
     /// Expired flows with their port kept, and with another.
@@ -70,7 +71,7 @@ impl Cohort {
             name: Arc::clone(&self.entry.key.name),
             is_tcp: self.entry.key.transport == Transport::Tcp,
             fleet: self.entry.fleet.clone(),
-            offers: self.offers.iter().map(|offer| offer.number()).collect(),
+            offers: self.offers.iter().map(|offer| [offer.lower.number(), offer.upper.number()]).collect(),
             is_proven: self.is_remembered || self.told.order.pace.interval > self.floor(),
             ports: [self.ports.kept, self.ports.moved],
             exchanges: [kept as u32, unanswered],
@@ -83,7 +84,8 @@ impl Cohort {
 
     /// Takes up what an earlier process knew of it.
     pub fn remember(&mut self, memory: &CohortMemory) {
-        self.offers = memory.offers.iter().map(|number| Cell::new(*number)).filter(|cell| cell.number() > 0).collect();
+        let offer = |[lower, upper]: &[u16; 2]| Offer { lower: Cell::new(*lower), upper: Cell::new(*upper) };
+        self.offers = memory.offers.iter().map(offer).filter(|offer| offer.lower.number() > 0).collect();
         self.offers.sort_unstable();
         self.is_remembered = memory.is_proven && !self.offers.is_empty();
         let [kept, moved] = memory.ports;

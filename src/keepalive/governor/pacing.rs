@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_sdk::device::probe::Cell;
+use flyball_sdk::device::probe::{CELLS, Cell};
 
 use super::boxes::Boxes;
 use super::cohort::{Cohort, ceiling_lifetime, place};
 use crate::keepalive::cohort::CohortKey;
-use crate::keepalive::device::at_least;
+use crate::keepalive::device::{Offer, at_least};
 use crate::keepalive::interval::{self, Limit};
 use crate::keepalive::observation::BindingClass;
 use crate::keepalive::order::CohortOrder;
@@ -28,6 +28,8 @@ const OFFER_EARLY_FLOORS: u32 = 8;
 const RENEW_SHARE: u32 = 10;
 /// and the last one is so many floors old: ten minutes.
 const RENEW_AFTER_FLOORS: u32 = 40;
+/// A bound that falls below this part of itself is a lifetime that fell; less is the bound being learnt.
+const FALL: f64 = 0.95;
 /// Offers nearer to each other than this are one.
 const SAME_CELLS: u16 = 6;
 
@@ -137,13 +139,13 @@ impl Cohort {
         if interval::is_hostile(bounds, self.paced().lowest().bounds().1.silence()) {
             return Choice { interval: floor, verdict: Verdict::Hostile, reason: Reason::Hostile, is_hostile: true };
         }
-        let Some(lower) = self.offers.first() else {
+        let Some(offer) = self.offers.first() else {
             let reason = if self.told.reason == Reason::Shorter { Reason::Shorter } else { Reason::Prior };
             let reason = if floor < self.told.order.pace.interval { Reason::Shorter } else { reason };
             return Choice { interval: floor, verdict: Verdict::Learning, reason, is_hostile: false };
         };
         let verdict = if self.paced().lowest().is_learnt() { Verdict::Learnt } else { Verdict::Learning };
-        let (interval, reason) = self.within(interval::paced(bounds, lower.silence()));
+        let (interval, reason) = self.within(interval::paced(bounds, offer.lower.silence()));
         Choice { interval, verdict, reason, is_hostile: false }
     }
 
@@ -157,7 +159,8 @@ impl Cohort {
             Limit::Ceiling => Reason::Ceiling,
         };
         if next.interval < in_force {
-            return (next.interval, Reason::Shorter);
+            let is_fall = next.interval < in_force.mul_f64(FALL);
+            return (next.interval, if is_fall { Reason::Shorter } else { by_limit });
         }
         if next.interval == in_force {
             let is_news = self.told.reason != Reason::Shorter;
@@ -186,7 +189,7 @@ impl Cohort {
     }
 
     /// Lifetimes that devices may try. An offer stands until what replaces it is worth a test of every device.
-    fn offered(&self) -> Vec<Cell> {
+    fn offered(&self) -> Vec<Offer> {
         let known = self.paced().lowest();
         let mut boxes = self.paced().offers();
         if known.offer().is_none() {
@@ -194,18 +197,23 @@ impl Cohort {
                 return self.offers.clone();
             }
             let early = Cell::at_most(interval::floor(&self.fleet.interval) * OFFER_EARLY_FLOORS);
-            boxes.extend(Some(known.bounds().0).filter(|lower| known.is_searching() && *lower >= early));
+            let lower = Some(known.bounds().0).filter(|lower| known.is_searching() && *lower >= early);
+            boxes.extend(lower.map(|lower| Offer { lower, upper: Cell::new(CELLS) }));
         }
         let most = at_least(ceiling_lifetime(&self.fleet.interval));
-        let mut offers: Vec<Cell> = boxes.into_iter().map(|one| self.standing(one.min(most))).collect();
+        let mut offers: Vec<Offer> = boxes.into_iter().map(|one| self.standing(one, most)).collect();
         offers.sort_unstable();
-        offers.dedup_by(|next, kept| next.number() < kept.number() + SAME_CELLS);
+        offers.dedup_by(|next, kept| next.lower.number() < kept.lower.number() + SAME_CELLS);
         offers
     }
 
-    fn standing(&self, offer: Cell) -> Cell {
-        let is_same = |old: &&Cell| **old <= offer && offer.number() < old.number() + SAME_CELLS;
-        self.offers.iter().find(is_same).copied().unwrap_or(offer)
+    /// What stands, where what is known now does not speak against it and asks for little else.
+    fn standing(&self, offer: Offer, most: Cell) -> Offer {
+        let lower = offer.lower.min(most);
+        let is_same = |old: &&Offer| {
+            old.lower.number().abs_diff(lower.number()) < SAME_CELLS && old.lower < offer.upper && old.lower <= most
+        };
+        Offer { lower: self.offers.iter().find(is_same).map_or(lower, |old| old.lower), ..offer }
     }
 
     fn second_ack_after(&self) -> Option<Duration> {

@@ -74,18 +74,23 @@ fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
     classes.into_iter().find(|class| cohort.of(*class).open().is_some())
 }
 
-/// Whether no test of the round is running any more that is worth waiting for.
-fn is_over(cohort: &mut Cohort, desk: &Desk<'_>) -> bool {
-    let devices = &*desk.devices;
-    let round = &mut cohort.round;
-    round.running.retain(|(slot, bits)| devices.get(*slot).testing == *bits && devices.get(*slot).flows_open > 0);
-    let open: Vec<Cell> = round.running.iter().flat_map(|(slot, bits)| open_cells(devices.get(*slot), *bits)).collect();
-    let waited = Duration::from_secs(desk.second.saturating_sub(round.began).into());
-    let is_worth = round.class.is_some_and(|class| cohort.boxes[place(class)].is_worth_waiting(&open, waited));
-    if open.is_empty() || !is_worth {
-        cohort.round.running.clear();
+/// Whether no test of the round is running any more that is worth waiting for. The devices of those that are not are
+/// free: a new order takes the place of one that runs.
+fn is_over(cohort: &mut Cohort, desk: &mut Desk<'_>) -> bool {
+    let devices = &mut *desk.devices;
+    let mut running = std::mem::take(&mut cohort.round.running);
+    running.retain(|(slot, bits)| devices.get(*slot).testing == *bits && devices.get(*slot).flows_open > 0);
+    let open: Vec<Cell> = running.iter().flat_map(|(slot, bits)| open_cells(devices.get(*slot), *bits)).collect();
+    let waited = Duration::from_secs(desk.second.saturating_sub(cohort.round.began).into());
+    let class = cohort.round.class.filter(|_| !open.is_empty());
+    if class.is_some_and(|class| cohort.boxes[place(class)].is_worth_waiting(&open, waited)) {
+        cohort.round.running = running;
+        return false;
     }
-    cohort.round.running.is_empty()
+    for (slot, _) in running {
+        cohort.end_test(devices.get_mut(slot));
+    }
+    true
 }
 
 /// The silences of an order that have not ended: the shortest end first.
@@ -154,24 +159,34 @@ fn pick(cohort: &mut Cohort, devices: &Devices, count: usize, is_wanted: impl Fn
     picked
 }
 
-/// One test more on a device that has its pace: does it still live as long, or longer?
+/// One test more: does a device that has its pace still live as long, or longer? Or one that was worse off as long?
 fn watch(cohort: &mut Cohort, desk: &mut Desk<'_>) {
-    let part = cohort.fleet.probes.devices_watching;
-    let is_proven = |device: &Device| device.counted.all(Is::PROVEN);
-    let Some(slot) = (part > 0.0).then(|| pick(cohort, desk.devices, 1, is_proven).pop()).flatten() else { return };
-    let device = desk.devices.get(slot);
-    let Some(lifetime) = device.shown.supported(&cohort.offers) else { return };
-    let interval = interval_of(cohort, device).as_secs_f64();
-    cohort.round.watched = cohort.round.watched.wrapping_add(1);
+    if cohort.fleet.probes.devices_watching <= 0.0 {
+        return;
+    }
+    let turn = cohort.round.watched.wrapping_add(1);
+    cohort.round.watched = turn;
     let is_seen_anyway = cohort.ports.are_drawn_anew();
-    let is_longer = is_seen_anyway || cohort.round.watched.is_multiple_of(LONGER_EVERY);
+    let is_lower = cohort.counts.lower > 0 && turn % LONGER_EVERY == 1;
+    let statement = if is_lower { Is::LOWER | Is::PROBING } else { Is::PROVEN };
+    let Some(slot) = pick(cohort, desk.devices, 1, |device| device.counted.all(statement)).pop() else { return };
+    let device = desk.devices.get(slot);
+    let lifetime = if is_lower { None } else { device.shown.supported(&cohort.offers) };
+    let Some(lifetime) = lifetime.or(cohort.offers.first().map(|offer| offer.lower)) else { return };
+    let interval = interval_of(cohort, device);
+    let is_longer = !is_lower && (is_seen_anyway || turn.is_multiple_of(LONGER_EVERY));
     let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(lifetime) };
     give(cohort, slot, order, cohort.paced_class(), desk);
-    let by_packets =
-        WATCH_PACKETS * f64::from(order.flows) * interval / (WATCH_SHARE * f64::from(cohort.counts.present));
-    let by_devices = order.cell(1).silence().as_secs_f64() / (part * f64::from(cohort.counts.probing));
-    let rest = by_packets.max(by_devices) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
+    let rest = rest(cohort, order, interval) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
     cohort.round.not_before = desk.second.saturating_add(rest.clamp(1.0, 86_400.0) as u32);
+}
+
+/// Seconds until the next test, so that the watch takes no more packets and devices than it may.
+fn rest(cohort: &Cohort, order: ProbeOrder, interval: Duration) -> f64 {
+    let packets = WATCH_PACKETS * f64::from(order.flows);
+    let by_packets = packets * interval.as_secs_f64() / (WATCH_SHARE * f64::from(cohort.counts.present));
+    let longest = order.cell(u16::from(order.flows) - 1).silence().as_secs_f64();
+    by_packets.max(longest / (cohort.fleet.probes.devices_watching * f64::from(cohort.counts.probing)))
 }
 
 /// The lifetime and a longer one, which an order's two flows test together.

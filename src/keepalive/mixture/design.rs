@@ -1,6 +1,7 @@
 //! Which test comes next: search one device's box, see that others do not forget before it, and that enough forget by
 //! its end; chase what does otherwise.
 
+use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
 use super::claims;
@@ -30,6 +31,11 @@ const EDGE_SHARE: f64 = 0.02;
 /// timer's wheel.
 const WHEEL_FIRST_CELLS: u16 = 14;
 
+/// Devices that outlived a box's end and are probed further up: one may be of another box while others are not.
+const PROBED: usize = 3;
+/// Devices that search at the same time where nothing is known yet.
+const FRESH_MAX: usize = 7;
+
 /// What is to be shown next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Step {
@@ -41,6 +47,8 @@ pub(super) enum Step {
     Above(u16, u16),
     /// Show that those which outlive the first forget by `cell`, once it is seen that they outlive `floor`.
     Rest { outlived: u16, floor: u16, cell: u16 },
+    /// See whether a device that outlived the box's end is of another box, or of the same one's edge.
+    Probe { device: DeviceId, cell: u16 },
     /// Nothing.
     Done,
 }
@@ -49,30 +57,37 @@ pub(super) enum Step {
 pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step {
     let at = lowest_fifth(rungs);
     let rung = rungs[at];
-    let small = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
-    if let Some(wide) = std::iter::once(&rung).chain(small.clone()).find(is_wide) {
-        return Step::Search(*wide);
+    if is_wide(&&rung) {
+        return Step::Search(rung);
     }
     let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).max(1);
-    let above = rung.expired.saturating_add(MARGIN_CELLS.1);
-    let guard = small.map(|rung| rung.survived.saturating_sub(MARGIN_CELLS.0).max(1)).next();
+    let above = rung.expired.saturating_add(MARGIN_CELLS.1).min(NEVER - 2 * WHEEL_CELLS);
+    let count = |is: &dyn Fn(&Bracket) -> bool| brackets.iter().filter(|one| is(one)).count();
+    let outlived = count(&|one| one.survived >= below);
+    let at_risk = count(&|one| claims::is_at_risk(one, below));
+    let is_below_done = bounds.lower >= below || outlived + count(&Bracket::has_expired) >= ENOUGH;
+    let is_above_done = bounds.upper <= above || at_risk >= ENOUGH;
+    if is_below_done && is_above_done {
+        return Step::Done;
+    }
+    if let Some(device) = to_probe(brackets, above) {
+        return Step::Probe { device, cell: above + WHEEL_CELLS };
+    }
+    let mut others = rungs[..at].iter().filter(|rung| rung.share >= SMALL_SHARE);
+    let may_be_edge = |rung: &&Rung| rung.share >= EDGE_SHARE && rung.expired.abs_diff(below) <= NARROW_CELLS;
+    if let Some(wide) = others.clone().chain(rungs[..at].iter().filter(may_be_edge)).find(is_wide) {
+        return Step::Search(*wide);
+    }
+    let guard = others.next().map(|rung| rung.survived.saturating_sub(MARGIN_CELLS.0).max(1));
     if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
         return Step::Below(guard);
     }
-    if brackets.iter().filter(|one| one.survived >= below || one.has_expired()).count() >= ENOUGH {
-        return Step::Done;
-    }
-    let is_stuck =
-        bounds.upper == NEVER && brackets.iter().filter(|one| claims::is_at_risk(one, below)).count() >= STUCK;
+    let is_stuck = bounds.upper == NEVER && at_risk >= STUCK;
     if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
         return step;
     }
-    let outlived = brackets.iter().filter(|bracket| bracket.survived >= below).count();
-    match (bounds.lower >= below, bounds.upper <= above) {
-        (true, true) => Step::Done,
-        (is_below_shown, false) if is_below_shown || outlived > BELOW_FIRST => Step::Above(below, above),
-        _ => Step::Below(below),
-    }
+    let is_above_next = !is_above_done && (is_below_done || outlived > BELOW_FIRST);
+    if is_above_next { Step::Above(below, above) } else { Step::Below(below) }
 }
 
 /// How to show a longer lifetime as a bound, by the devices that outlive the box in question: the box that most of them are
@@ -90,6 +105,24 @@ fn rest(rungs: &[Rung], outlived: u16) -> Option<Step> {
 
 fn is_wide(rung: &&Rung) -> bool {
     rung.expired - rung.survived > NARROW_CELLS
+}
+
+/// About how many tests the step and those after it take.
+pub(super) fn tests_left(step: Step, brackets: &[Bracket], rungs: &[Rung], log_odds: f64) -> u32 {
+    let rung = rungs[lowest_fifth(rungs)];
+    let wide = if let Step::Search(rung) = step { rung } else { rung };
+    if step == Step::Done {
+        return 0;
+    }
+    let halvings = (f64::from(wide.expired - wide.survived) / f64::from(NARROW_CELLS)).log2().ceil().max(0.0);
+    let below = rung.survived.saturating_sub(MARGIN_CELLS.0).max(1);
+    let survivals = (log_odds - claims::lower(brackets, below)) / -(1.0 - claims::SHARE).ln();
+    // Expiries are wanted about as often as a test above the box brings one, and each tells the more, the more do.
+    let share = rung.share.clamp(claims::SHARE + 0.1, 0.99);
+    let (yes, no) = ((share / claims::SHARE).ln(), ((1.0 - share) / (1.0 - claims::SHARE)).ln());
+    let shown = brackets.iter().filter(|one| one.survived >= below && one.expired <= rung.expired + MARGIN_CELLS.1);
+    let expiries = (log_odds - shown.count() as f64 * yes) / (share * yes + (1.0 - share) * no);
+    (halvings + survivals.max(0.0) + expiries.max(0.0)).min(2.0 * ENOUGH as f64).max(1.0) as u32
 }
 
 /// Where the box of the last rung begins: where its devices differ, with their rungs below.
@@ -110,36 +143,53 @@ pub(super) fn lowest_fifth(rungs: &[Rung]) -> usize {
     found.unwrap_or(rungs.len() - 1)
 }
 
-/// The tests that make the step, at most `count`, no device twice but where one is searched.
+/// The tests that make the step, at most `count`, no device twice.
 pub(super) fn tests(step: Step, brackets: &[Bracket], weights: &SearchWeights, count: usize) -> Vec<NextTest> {
     match step {
         Step::Search(rung) => search(rung, brackets, weights, count),
         Step::Below(cell) => below(cell, brackets, count),
         Step::Above(floor, cell) => above(floor, cell, brackets, count),
         Step::Rest { outlived, floor, cell } => rest_tests(outlived, floor, cell, brackets).take(count).collect(),
+        Step::Probe { .. } if count == 0 => Vec::new(),
+        Step::Probe { device, cell } => vec![NextTest { who: Who::Known(device), cell: Cell::new(cell) }],
         Step::Done => Vec::new(),
     }
 }
 
-/// The device whose own bracket around the gap is narrowest, at the silences that split the weights in the gap evenly.
-fn search(rung: Rung, brackets: &[Bracket], weights: &SearchWeights, count: usize) -> Vec<NextTest> {
-    let holds = |bracket: &&Bracket| bracket.survived < rung.expired && bracket.expired > rung.survived;
-    let width = |bracket: &&Bracket| (!bracket.has_expired(), bracket.expired - bracket.survived);
-    let found = brackets.iter().filter(holds).min_by_key(width);
-    let who = found.map_or(Who::Fresh, |bracket| Who::Known(bracket.device));
-    let (low, high) = found.map_or((rung.survived, rung.expired), |bracket| {
-        (rung.survived.max(bracket.survived), rung.expired.min(bracket.expired))
-    });
-    if let Some(cell) = wheel_first(low, high, brackets) {
-        return vec![NextTest { who, cell: Cell::new(cell) }];
-    }
-    let split = |at: usize| weights.split(low, high, at as f64 / (count + 1) as f64);
-    let mut cells: Vec<u16> = (1..=count).map(split).collect();
-    cells.dedup();
-    cells.into_iter().map(|cell| NextTest { who, cell: Cell::new(cell) }).collect()
+/// A device that outlived `above` and was tested no further, unless enough of them were.
+fn to_probe(brackets: &[Bracket], above: u16) -> Option<DeviceId> {
+    let is_in = |one: &&Bracket, from: u16, to: u16| (above + from..above + to).contains(&one.survived);
+    let probed = |one: &&Bracket| is_in(one, WHEEL_CELLS - NARROW_CELLS, WHEEL_CELLS + NARROW_CELLS);
+    let mut open = brackets.iter().filter(|one| is_in(one, 0, WHEEL_CELLS - NARROW_CELLS) && !one.has_expired());
+    open.next().filter(|_| brackets.iter().filter(probed).count() < PROBED).map(|one| one.device)
 }
 
-/// A little below `high`, where other devices outlived about that much, so that it is the same box or a far one.
+/// The devices whose own brackets hold the gap, narrowest first, each at another of the silences that split the weights in
+/// its part of the gap; a few fresh ones where there is none.
+fn search(rung: Rung, brackets: &[Bracket], weights: &SearchWeights, count: usize) -> Vec<NextTest> {
+    let holds = |one: &&Bracket| one.survived < rung.expired && one.expired > rung.survived;
+    let mut holders: Vec<&Bracket> = brackets.iter().filter(holds).collect();
+    holders.sort_by_key(|one| (!one.has_expired(), one.expired - one.survived));
+    let wheel = holders.first().and_then(|one| {
+        let cell = wheel_first(rung.survived.max(one.survived), rung.expired.min(one.expired), brackets)?;
+        Some(NextTest { who: Who::Known(one.device), cell: Cell::new(cell) })
+    });
+    if let Some(test) = wheel.filter(|_| count > 0) {
+        return vec![test];
+    }
+    let tests = if holders.is_empty() { count.min(FRESH_MAX) } else { count.min(holders.len()) };
+    let test = |at: usize| {
+        let part = (at + 1) as f64 / (tests + 1) as f64;
+        let one = holders.get(at);
+        let low = one.map_or(rung.survived, |one| rung.survived.max(one.survived));
+        let high = one.map_or(rung.expired, |one| rung.expired.min(one.expired));
+        let who = one.map_or(Who::Fresh, |one| Who::Known(one.device));
+        NextTest { who, cell: Cell::new(weights.split(low, high, part)) }
+    };
+    (0..tests).map(test).collect()
+}
+
+/// A little inside of the gap, where other devices forget at its edge: it is the same box, or a far one.
 fn wheel_first(low: u16, high: u16, brackets: &[Bracket]) -> Option<u16> {
     let near = high.saturating_sub(1)..=high.saturating_add(WHEEL_CELLS);
     let is_near = high < NEVER && high - low > WHEEL_CELLS && brackets.iter().any(|one| near.contains(&one.survived));
@@ -179,7 +229,6 @@ fn unknown(brackets: &[Bracket], cell: u16) -> impl Iterator<Item = &Bracket> {
 
 /// Whether the box that begins at `lower` forgets in a range: its devices are on more than one rung.
 pub(super) fn has_edge(rungs: &[Rung], lower: u16) -> bool {
-    let is_near =
-        |rung: &&Rung| rung.expired > lower && rung.expired - lower <= 2 * WHEEL_CELLS && rung.share >= EDGE_SHARE;
-    rungs.iter().filter(is_near).count() > 1
+    let near = lower..=lower.saturating_add(WHEEL_CELLS + 2 * MARGIN_CELLS.0);
+    rungs.iter().filter(|rung| near.contains(&rung.survived) && rung.share >= EDGE_SHARE).count() > 1
 }

@@ -20,8 +20,8 @@ use super::lifetime::prior::Prior;
 /// Part of the error that each of the two bounds may make.
 const TAIL: f64 = 0.5;
 /// Cells that the lower bound is taken back by where devices forget in a range: a wheel that a fifth of them hit may be as
-/// much as a fifth of its granularity past its beginning.
-const EDGE_CELLS: u16 = 3;
+/// much as a fifth of its granularity past its beginning, or a third where devices were tested twice.
+const EDGE_CELLS: u16 = 6;
 
 /// How one test of one device ended, or one of its heartbeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,6 +114,11 @@ impl SearchWeights {
         Self { sums }
     }
 
+    /// Each cell's weight, from cell 0 on.
+    pub fn parts(&self) -> impl Iterator<Item = f64> {
+        self.sums.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
     /// The cell strictly between these two that leaves this part of the weights between them below it.
     fn split(&self, low: u16, high: u16, part: f64) -> u16 {
         let (first, last) = (low + 1, high.min(CELLS).max(low + 2) - 1);
@@ -174,12 +179,13 @@ impl Mixture {
 
     /// About how many tests are left until [`Mixture::next_tests`] asks for no more.
     pub fn tests_to_be_surer(&self, confidence: f64) -> u32 {
-        let _ = confidence;
-        0
+        let rungs = distribution::rungs(self.brackets());
+        let step = design::step(self.brackets(), &rungs, self.bounds(&rungs, confidence));
+        design::tests_left(step, self.brackets(), &rungs, log_odds(confidence))
     }
 
     fn bounds(&self, rungs: &[Rung], confidence: f64) -> Bounds {
-        let log_odds = -(TAIL * (1.0 - confidence).max(1e-12)).ln();
+        let log_odds = log_odds(confidence);
         let brackets = self.brackets();
         let lower = claims::lower_bound(brackets, log_odds);
         let upper = claims::upper_bound(brackets, rungs, log_odds);
@@ -197,8 +203,18 @@ impl Mixture {
         Cell::new(NEVER)
     }
 
+    /// Forgets everything, after a change; looks here first from now on.
+    pub fn restart(&mut self, weights: Arc<SearchWeights>) {
+        *self = Self::new(weights);
+    }
+
     /// Each device's own evidence.
     pub fn brackets(&self) -> &[Bracket] {
         self.evidence.brackets()
     }
+}
+
+/// What each bound has to be sure of: odds of this logarithm.
+fn log_odds(confidence: f64) -> f64 {
+    -(TAIL * (1.0 - confidence).clamp(1e-12, 1.0)).ln()
 }
