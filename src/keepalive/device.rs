@@ -68,6 +68,11 @@ impl Shown {
         *self = Self::default();
     }
 
+    /// The NAT is more patient now: what expired before says nothing.
+    pub fn forget_expiry(&mut self) {
+        self.expired = NONE;
+    }
+
     /// The longest silence that was survived, `None` for none.
     pub fn survived(&self) -> Option<Cell> {
         (self.survived != NONE).then_some(self.survived)

@@ -223,13 +223,13 @@ impl Governor {
         let cohort = &mut self.cohorts[at];
         let Some(change) = cohort.change.take() else { return };
         cohort.forget(cohort.paced_class());
-        if change == Change::Longer {
-            return;
+        if change == Change::Shorter {
+            cohort.offers.clear();
+            cohort.is_remembered = false;
         }
-        cohort.offers.clear();
-        cohort.is_remembered = false;
         for slot in &cohort.members {
-            self.devices.get_mut(*slot).shown.forget();
+            let shown = &mut self.devices.get_mut(*slot).shown;
+            if change == Change::Shorter { shown.forget() } else { shown.forget_expiry() }
         }
         cohort.look_at_all();
     }

@@ -78,8 +78,10 @@ fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
 /// free: a new order takes the place of one that runs.
 fn is_over(cohort: &mut Cohort, desk: &mut Desk<'_>) -> bool {
     let devices = &mut *desk.devices;
+    let is_running =
+        |device: &Device, bits| device.cohort() == cohort.index && device.testing == bits && device.flows_open > 0;
     let mut running = std::mem::take(&mut cohort.round.running);
-    running.retain(|(slot, bits)| devices.get(*slot).testing == *bits && devices.get(*slot).flows_open > 0);
+    running.retain(|(slot, bits)| is_running(devices.get(*slot), *bits));
     let open: Vec<Cell> = running.iter().flat_map(|(slot, bits)| open_cells(devices.get(*slot), *bits)).collect();
     let waited = Duration::from_secs(desk.second.saturating_sub(cohort.round.began).into());
     let class = cohort.round.class.filter(|_| !open.is_empty());
