@@ -14,7 +14,7 @@ const COHORTS_MIN: usize = 3;
 const WIDTH_MAX: u16 = 10;
 
 /// Whether one lifetime lies within the bounds of all cohorts that are learnt, and they are of different carriers.
-pub fn is_suspect(cohorts: &[Cohort]) -> bool {
+pub(super) fn is_suspect(cohorts: &[Cohort]) -> bool {
     let learnt = cohorts.iter().filter(|cohort| cohort.told.verdict == Verdict::Learnt);
     let bounds: Vec<(Cell, Cell)> = learnt.clone().map(|cohort| cohort.paced().lowest().bounds()).collect();
     let carriers: HashSet<&str> = learnt.map(carrier).collect();

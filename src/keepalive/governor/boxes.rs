@@ -7,15 +7,14 @@
 //! Limits: a box whose devices never were asked for more than the box below them stays hidden until the watch for longer
 //! lifetimes comes to one of them; it costs them heartbeats, and no message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::Cell;
 
-use super::learning::Learning;
+use super::learning::{Ground, Learning};
 use crate::keepalive::device::{APART_CELLS, Offer, Shown};
-use crate::keepalive::lifetime::prior::Prior;
-use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::mixture::{Bracket, Outcome};
 
 /// Boxes told apart at most.
@@ -23,9 +22,8 @@ const LAYERS_MAX: usize = 4;
 
 /// What is known of one class of bindings.
 #[derive(Debug)]
-pub struct Boxes {
-    prior: Prior,
-    precision: Precision,
+pub(super) struct Boxes {
+    ground: Arc<Ground>,
     layers: Vec<Layer>,
 }
 
@@ -38,13 +36,18 @@ struct Layer {
 
 impl Boxes {
     /// Of which only the prior is known.
-    pub fn new(prior: Prior, precision: Precision) -> Self {
-        let learning = Learning::new(&prior, precision);
-        Self { prior, precision, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    pub(super) fn new(ground: Arc<Ground>) -> Self {
+        let learning = Learning::new(&ground);
+        Self { ground, layers: vec![Layer { beyond: Cell::new(0), learning }] }
+    }
+
+    /// From the start again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(Arc::clone(&self.ground));
     }
 
     /// What one silence of a device showed, which by now has shown this.
-    pub fn observe(&mut self, device: DeviceId, shown: &Shown, cell: Cell, outcome: Outcome) {
+    pub(super) fn observe(&mut self, device: DeviceId, shown: &Shown, cell: Cell, outcome: Outcome) {
         let survived = shown.survived().unwrap_or(Cell::new(0));
         for (at, layer) in self.layers.iter_mut().enumerate() {
             if at == 0 || survived >= layer.beyond {
@@ -54,7 +57,7 @@ impl Boxes {
     }
 
     /// Takes in what was observed since the last time, and looks for another box above those that are known.
-    pub fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.learning.refresh());
         let Some(top) = self.layers.last() else { return };
         let Some(offer) = top.learning.offer() else { return };
@@ -66,7 +69,7 @@ impl Boxes {
         if upper.is_empty() || self.layers.len() >= LAYERS_MAX {
             return;
         }
-        let mut learning = Learning::new(&self.prior, self.precision);
+        let mut learning = Learning::new(&self.ground);
         for bracket in upper {
             learning.observe(bracket.device, Cell::new(bracket.survived), Outcome::Survived);
             if bracket.has_expired() {
@@ -79,24 +82,24 @@ impl Boxes {
     }
 
     /// The layer that is still to be learnt, and from which silence on devices are of it.
-    pub fn open(&mut self) -> Option<(&mut Learning, Cell)> {
+    pub(super) fn open(&mut self) -> Option<(&mut Learning, Cell)> {
         let at = self.open_at()?;
         let layer = &mut self.layers[at];
         Some((&mut layer.learning, layer.beyond))
     }
 
     /// The box that decides what everybody is told.
-    pub fn lowest(&self) -> &Learning {
+    pub(super) fn lowest(&self) -> &Learning {
         &self.layers[0].learning
     }
 
     /// The same, to be changed.
-    pub fn lowest_mut(&mut self) -> &mut Learning {
+    pub(super) fn lowest_mut(&mut self) -> &mut Learning {
         &mut self.layers[0].learning
     }
 
     /// Lifetimes that devices may try, shortest first.
-    pub fn offers(&self) -> Vec<Offer> {
+    pub(super) fn offers(&self) -> Vec<Offer> {
         let is_apart = |layer: &Layer, offer: &Offer| {
             layer.beyond.number() == 0 || offer.lower.number() >= layer.beyond.number() + APART_CELLS
         };
@@ -107,7 +110,7 @@ impl Boxes {
     }
 
     /// Whether tests of these silences, which began `waited` ago, are to be waited for.
-    pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
+    pub(super) fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
         self.open_at().is_some_and(|at| self.layers[at].learning.is_worth_waiting(running, waited))
     }
 

@@ -15,96 +15,96 @@ use crate::keepalive::cohort::CohortIndex;
 use crate::keepalive::device::Shown;
 
 /// Most devices: a million, and a half more for those that are away.
-pub const DEVICES_MAX: usize = 1_500_000;
+pub(super) const DEVICES_MAX: usize = 1_500_000;
 /// Tests in a row of which nothing was heard, after which a device is taken for one that makes none.
 const SILENT_TESTS_MAX: u8 = 4;
 
 /// A device's place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u32);
+pub(super) struct Slot(pub u32);
 
 /// One device.
 #[derive(Debug, Clone)]
-pub struct Device {
+pub(super) struct Device {
     /// Who.
-    pub id: DeviceId,
+    pub(super) id: DeviceId,
     /// Where it is in its cohort's list of members.
-    pub position: u32,
+    pub(super) position: u32,
     /// When it is looked at again, in seconds since the start; 0 = not waiting.
-    pub due: u32,
+    pub(super) due: u32,
     /// Of its NAT.
-    pub shown: Shown,
+    pub(super) shown: Shown,
     cohort: u16,
     /// Of its own, in units of 100 ms; 0 = it has the cohort's.
-    pub own: u16,
+    pub(super) own: u16,
     /// The order that it was given last, as on the wire; 0 = it tests nothing.
-    pub testing: u16,
+    pub(super) testing: u16,
     /// Packets that it has spent on tests on `day`.
-    pub packets: u16,
+    pub(super) packets: u16,
     /// Days since the start, modulo 256.
-    pub day: u8,
+    pub(super) day: u8,
     /// Flows of the order whose end was not told yet.
-    pub flows_open: u8,
+    pub(super) flows_open: u8,
     /// Tests in a row of which nothing was heard.
-    pub silent_tests: u8,
+    pub(super) silent_tests: u8,
     /// When it was given a pace of its own, in seconds since the start.
-    pub own_since: u32,
+    pub(super) own_since: u32,
     /// What else there is to know.
-    pub is: Is,
+    pub(super) is: Is,
     /// As what its cohort counts it.
-    pub counted: Is,
+    pub(super) counted: Is,
 }
 
 /// Statements about a device.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Is(u16);
+pub(super) struct Is(u16);
 
 impl Is {
     /// It is there.
-    pub const PRESENT: u16 = 1;
+    pub(super) const PRESENT: u16 = 1;
     /// It makes tests.
-    pub const PROBING: u16 = 1 << 1;
+    pub(super) const PROBING: u16 = 1 << 1;
     /// It waits in its cohort's queue.
-    pub const QUEUED: u16 = 1 << 2;
+    pub(super) const QUEUED: u16 = 1 << 2;
     /// The clock's queue holds it.
-    pub const TIMED: u16 = 1 << 3;
+    pub(super) const TIMED: u16 = 1 << 3;
     /// The list of those that are away holds it.
-    pub const LEFT: u16 = 1 << 4;
+    pub(super) const LEFT: u16 = 1 << 4;
     /// It waits to be reviewed.
-    pub const TOUCHED: u16 = 1 << 5;
+    pub(super) const TOUCHED: u16 = 1 << 5;
     /// It survived what the shortest offer asks for.
-    pub const PROVEN: u16 = 1 << 6;
+    pub(super) const PROVEN: u16 = 1 << 6;
     /// It did not.
-    pub const LOWER: u16 = 1 << 7;
+    pub(super) const LOWER: u16 = 1 << 7;
     /// It has a pace of its own.
-    pub const OWN: u16 = 1 << 8;
+    pub(super) const OWN: u16 = 1 << 8;
     /// It is the same that its cohort has.
-    pub const SAME: u16 = 1 << 9;
+    pub(super) const SAME: u16 = 1 << 9;
 
     /// Whether all of these are true.
-    pub const fn all(self, statements: u16) -> bool {
+    pub(super) const fn all(self, statements: u16) -> bool {
         self.0 & statements == statements
     }
 
     /// Makes these true, or false.
-    pub const fn set(&mut self, statements: u16, is_true: bool) {
+    pub(super) const fn set(&mut self, statements: u16, is_true: bool) {
         if is_true { self.0 |= statements } else { self.0 &= !statements }
     }
 }
 
 impl Device {
     /// Which cohort it is of.
-    pub const fn cohort(&self) -> CohortIndex {
+    pub(super) const fn cohort(&self) -> CohortIndex {
         CohortIndex(self.cohort as u32)
     }
 
     /// Whether a test can be ordered now.
-    pub const fn is_free(&self) -> bool {
+    pub(super) const fn is_free(&self) -> bool {
         self.is.all(Is::PRESENT | Is::PROBING) && self.testing == 0
     }
 
     /// Nothing was heard of a test in time.
-    pub const fn test_was_silent(&mut self) {
+    pub(super) const fn test_was_silent(&mut self) {
         self.silent_tests = self.silent_tests.saturating_add(1);
         if self.silent_tests >= SILENT_TESTS_MAX {
             self.is.set(Is::PROBING, false);
@@ -112,7 +112,7 @@ impl Device {
     }
 
     /// Takes `packets` from the day's allowance, if it has them.
-    pub fn spend(&mut self, packets: u16, allowance: u32, day: u8) -> bool {
+    pub(super) fn spend(&mut self, packets: u16, allowance: u32, day: u8) -> bool {
         if self.day != day {
             (self.day, self.packets) = (day, 0);
         }
@@ -127,7 +127,7 @@ impl Device {
 
 /// All devices.
 #[derive(Debug, Default)]
-pub struct Devices {
+pub(super) struct Devices {
     hasher: RandomState,
     by_id: HashTable<u32>,
     slots: Vec<Device>,
@@ -137,29 +137,34 @@ pub struct Devices {
 
 impl Devices {
     /// An empty table.
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         Self { max, ..Self::default() }
     }
 
     /// Where a device is.
-    pub fn find(&self, id: DeviceId) -> Option<Slot> {
+    pub(super) fn find(&self, id: DeviceId) -> Option<Slot> {
         let hash = self.hasher.hash_one(id.0);
         self.by_id.find(hash, |slot| self.slots[*slot as usize].id == id).map(|slot| Slot(*slot))
     }
 
     /// The device in a slot.
-    pub fn get(&self, slot: Slot) -> &Device {
+    pub(super) fn get(&self, slot: Slot) -> &Device {
         &self.slots[slot.0 as usize]
     }
 
     /// The device in a slot, to be changed.
-    pub fn get_mut(&mut self, slot: Slot) -> &mut Device {
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Device {
         &mut self.slots[slot.0 as usize]
     }
 
     /// Puts a device that is not there into a slot; `None` where there is no room. The device whose room it takes is
     /// still in its cohort's list: `evicted` is called with it first.
-    pub fn insert(&mut self, id: DeviceId, cohort: CohortIndex, evicted: impl FnOnce(&mut Self, Slot)) -> Option<Slot> {
+    pub(super) fn insert(
+        &mut self,
+        id: DeviceId,
+        cohort: CohortIndex,
+        evicted: impl FnOnce(&mut Self, Slot),
+    ) -> Option<Slot> {
         let slot =
             if self.slots.len() < self.max { self.pushed(id, cohort) } else { self.reused(id, cohort, evicted)? };
         let (hasher, slots) = (&self.hasher, &self.slots);
@@ -169,7 +174,7 @@ impl Devices {
     }
 
     /// Puts a device into another cohort. What it has shown was of another NAT.
-    pub fn move_to(&mut self, slot: Slot, cohort: CohortIndex) {
+    pub(super) fn move_to(&mut self, slot: Slot, cohort: CohortIndex) {
         let device = self.get_mut(slot);
         device.cohort = number(cohort);
         (device.shown, device.own) = (Shown::default(), 0);
@@ -177,7 +182,7 @@ impl Devices {
     }
 
     /// A device is away from now on.
-    pub fn leave(&mut self, slot: Slot) {
+    pub(super) fn leave(&mut self, slot: Slot) {
         let device = &mut self.slots[slot.0 as usize];
         device.is.set(Is::PRESENT, false);
         if !device.is.all(Is::LEFT) {

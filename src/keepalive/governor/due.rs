@@ -7,13 +7,13 @@ use super::devices::{Devices, Is, Slot};
 /// Devices by the second they are due in. A device whose time was put off stays where it is and is put on when its turn
 /// comes: nothing is ever searched for.
 #[derive(Debug, Default)]
-pub struct Due {
+pub(super) struct Due {
     by_second: BTreeMap<u32, Vec<Slot>>,
 }
 
 impl Due {
     /// Has a device looked at in this second.
-    pub fn set(&mut self, devices: &mut Devices, slot: Slot, second: u32) {
+    pub(super) fn set(&mut self, devices: &mut Devices, slot: Slot, second: u32) {
         let device = devices.get_mut(slot);
         device.due = second;
         if !device.is.all(Is::TIMED) {
@@ -23,7 +23,7 @@ impl Due {
     }
 
     /// The devices whose time has come.
-    pub fn take(&mut self, devices: &mut Devices, now: u32) -> Vec<Slot> {
+    pub(super) fn take(&mut self, devices: &mut Devices, now: u32) -> Vec<Slot> {
         let mut taken = Vec::new();
         while let Some(entry) = self.by_second.first_entry().filter(|entry| *entry.key() <= now) {
             for slot in entry.remove() {

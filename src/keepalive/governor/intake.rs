@@ -37,7 +37,7 @@ struct Seen {
 
 impl Cohort {
     /// A test on a side flow.
-    pub fn take_probe(&mut self, device: &mut Device, probe: &Probe) {
+    pub(super) fn take_probe(&mut self, device: &mut Device, probe: &Probe) {
         device.silent_tests = 0;
         self.close_flow(device, probe.silence);
         self.channel.controls(probe.controls);
@@ -56,7 +56,7 @@ impl Cohort {
     }
 
     /// A silence of the binding that carries messages.
-    pub fn take_silence(&mut self, device: &mut Device, seen: &Silence) {
+    pub(super) fn take_silence(&mut self, device: &mut Device, seen: &Silence) {
         let says_nothing = seen.is_doubtful || (seen.has_moved && !seen.is_same_address);
         if says_nothing {
             return;
@@ -72,7 +72,7 @@ impl Cohort {
     }
 
     /// A push that the server made unasked.
-    pub fn take_push(&mut self, device: &mut Device, silence: Duration, is_confirmed: bool) {
+    pub(super) fn take_push(&mut self, device: &mut Device, silence: Duration, is_confirmed: bool) {
         let class = self.paced_class();
         if is_confirmed {
             self.take(device, Seen { class, silence, outcome: Outcome::Survived, is_own: true });
@@ -83,7 +83,7 @@ impl Cohort {
     }
 
     /// Exchanges in short gaps.
-    pub fn take_loss(&mut self, sent: u32, unanswered: u32) {
+    pub(super) fn take_loss(&mut self, sent: u32, unanswered: u32) {
         self.channel.short_gap(sent, unanswered);
         self.sent[0] += u64::from(sent);
         self.sent[1] += u64::from(unanswered.min(sent));

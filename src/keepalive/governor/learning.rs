@@ -18,9 +18,11 @@ use crate::keepalive::lifetime::round;
 use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
 
 /// At which bounds are told and acted on.
-pub const CONFIDENCE: f64 = 0.999;
+pub(super) const CONFIDENCE: f64 = 0.999;
 /// Expiries that are this likely to be false do not speak against a single box.
 const CONTRADICTION_MAX: f64 = 0.01;
+/// Tests that a lifetime takes of which nothing is known, about.
+const TESTS_FROM_NOTHING: u32 = 12;
 /// A box of less than this share is left to its devices.
 const SHARE_MIN: f64 = 0.15;
 /// A box is offered when it is known this well: 5 %.
@@ -28,11 +30,41 @@ const NARROW_CELLS: u16 = 10;
 /// Outcomes this near to each other, in cells, are no contradiction: timer wheels.
 const WHEEL_CELLS: u16 = 22;
 
+/// What is believed before anything is seen: one for all cohorts of a fleet, for it is large.
+#[derive(Debug)]
+pub(super) struct Ground {
+    prior: Prior,
+    weights: Arc<SearchWeights>,
+    precision: Precision,
+    bounds: (Cell, Cell),
+    quantiles: [Cell; 3],
+}
+
+impl Ground {
+    /// Of this prior, to be searched to this precision.
+    pub(super) fn new(prior: Prior, precision: Precision) -> Self {
+        let belief = Belief::new(&prior);
+        let (bounds, quantiles) = (belief.credible(CONFIDENCE), [0.01, 0.5, 0.99].map(|q| belief.quantile(q)));
+        Self { weights: Arc::new(SearchWeights::from(&prior)), prior, precision, bounds, quantiles }
+    }
+}
+
+/// The search for a single box.
+#[derive(Debug)]
+enum Search {
+    /// Nothing is known but the prior.
+    NotBegun,
+    /// It goes on.
+    Running(Box<Belief>),
+    /// It was found, or it is not a single one.
+    Ended,
+}
+
 /// What is known of one class of bindings.
 #[derive(Debug)]
-pub struct Learning {
-    /// While a single box is looked for.
-    belief: Option<Box<Belief>>,
+pub(super) struct Learning {
+    ground: Arc<Ground>,
+    search: Search,
     /// The single box, once found and as long as nothing speaks against it.
     found: Option<(Cell, Cell)>,
     mixture: Mixture,
@@ -43,25 +75,40 @@ pub struct Learning {
 
 /// A test to be ordered.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Planned {
+pub(super) struct Planned {
     /// From whom; `None` = any device of which nothing is known.
-    pub who: Option<DeviceId>,
+    pub(super) who: Option<DeviceId>,
     /// Which.
-    pub order: ProbeOrder,
+    pub(super) order: ProbeOrder,
 }
 
 impl Learning {
     /// Of which only the prior is known.
-    pub fn new(prior: &Prior, precision: Precision) -> Self {
-        let mixture = Mixture::new(Arc::new(SearchWeights::from(prior)));
+    pub(super) fn new(ground: &Arc<Ground>) -> Self {
+        let mixture = Mixture::new(Arc::clone(&ground.weights));
         let estimate = mixture.estimate(CONFIDENCE);
-        let belief = Some(Box::new(Belief::new(prior).with_precision(precision)));
-        Self { belief, found: None, mixture, estimate, is_stale: false, is_learnt: false }
+        Self {
+            ground: Arc::clone(ground),
+            search: Search::NotBegun,
+            found: None,
+            mixture,
+            estimate,
+            is_stale: false,
+            is_learnt: false,
+        }
+    }
+
+    fn begin(&mut self) {
+        if let Search::NotBegun = self.search {
+            let belief = Belief::new(&self.ground.prior).with_precision(self.ground.precision);
+            self.search = Search::Running(Box::new(belief));
+        }
     }
 
     /// What one silence of one device showed.
-    pub fn observe(&mut self, device: DeviceId, cell: Cell, outcome: Outcome) {
-        if let Some(belief) = &mut self.belief {
+    pub(super) fn observe(&mut self, device: DeviceId, cell: Cell, outcome: Outcome) {
+        self.begin();
+        if let Search::Running(belief) = &mut self.search {
             belief.observe(cell, evidence(outcome));
         }
         self.mixture.observe(device, cell, outcome);
@@ -69,19 +116,20 @@ impl Learning {
     }
 
     /// Takes in what was observed since the last time: costs some work, so it is done once for many outcomes.
-    pub fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         if std::mem::take(&mut self.is_stale) {
             self.estimate = self.mixture.estimate(CONFIDENCE);
             if !is_one_box(self.mixture.brackets()) {
-                (self.belief, self.found) = (None, None);
+                (self.search, self.found) = (Search::Ended, None);
             }
         }
     }
 
     /// The tests of the next round, at most one a device; none once it is known.
-    pub fn plan(&mut self, devices: usize, flows: u8) -> Vec<Planned> {
+    pub(super) fn plan(&mut self, devices: usize, flows: u8) -> Vec<Planned> {
         self.refresh();
-        if let Some(belief) = &self.belief {
+        self.begin();
+        if let Search::Running(belief) = &self.search {
             let round = round::next(belief, devices, flows);
             if !round.is_empty() {
                 return round.into_iter().map(|order| Planned { who: None, order }).collect();
@@ -91,7 +139,7 @@ impl Learning {
             }
             let answer = belief.answer();
             self.found = Some((answer.lower, answer.upper));
-            self.belief = None;
+            self.search = Search::Ended;
         }
         let tests = self.mixture.next_tests(CONFIDENCE, devices);
         self.is_learnt = tests.is_empty();
@@ -103,51 +151,59 @@ impl Learning {
     }
 
     /// There is nobody left to ask: what is known is all that will be.
-    pub fn settle_for_this(&mut self) {
+    pub(super) fn settle_for_this(&mut self) {
         self.is_learnt = true;
     }
 
     /// Whether tests of these silences, which began `waited` ago, are to be waited for.
-    pub fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
+    pub(super) fn is_worth_waiting(&self, running: &[Cell], waited: Duration) -> bool {
         let is_worth = |belief: &Belief| round::is_worth_waiting(belief, running.iter().copied(), waited);
-        self.belief.as_deref().is_none_or(is_worth)
+        match &self.search {
+            Search::Running(belief) => is_worth(belief),
+            Search::NotBegun | Search::Ended => true,
+        }
     }
 
     /// Whether no more tests are needed, for now.
-    pub const fn is_learnt(&self) -> bool {
+    pub(super) const fn is_learnt(&self) -> bool {
         self.is_learnt
     }
 
     /// Whether a single box is still looked for.
-    pub const fn is_searching(&self) -> bool {
-        self.belief.is_some()
+    pub(super) const fn is_searching(&self) -> bool {
+        !matches!(self.search, Search::Ended)
     }
 
     /// At least, and at most: the lowest lifetime that a fifth of the cohort has.
-    pub fn bounds(&self) -> (Cell, Cell) {
-        let of_belief = self.belief.as_ref().map(|belief| belief.credible(CONFIDENCE));
-        of_belief.or(self.found).unwrap_or((self.estimate.lower, self.estimate.upper))
+    pub(super) fn bounds(&self) -> (Cell, Cell) {
+        match &self.search {
+            Search::NotBegun => self.ground.bounds,
+            Search::Running(belief) => belief.credible(CONFIDENCE),
+            Search::Ended => self.found.unwrap_or((self.estimate.lower, self.estimate.upper)),
+        }
     }
 
     /// The 1 %, 50 % and 99 % quantile of a device's lifetime.
-    pub fn quantiles(&self) -> [Cell; 3] {
-        match &self.belief {
-            Some(belief) => [0.01, 0.5, 0.99].map(|q| belief.quantile(q)),
-            None => self.estimate.quantiles,
+    pub(super) fn quantiles(&self) -> [Cell; 3] {
+        match &self.search {
+            Search::NotBegun => self.ground.quantiles,
+            Search::Running(belief) => [0.01, 0.5, 0.99].map(|q| belief.quantile(q)),
+            Search::Ended => self.estimate.quantiles,
         }
     }
 
     /// Tests until it is known to the usual precision.
-    pub fn tests_to_be_surer(&self) -> u32 {
-        match &self.belief {
-            Some(belief) => belief.tests_to_be_surer(),
-            None => self.mixture.tests_to_be_surer(CONFIDENCE),
+    pub(super) fn tests_to_be_surer(&self) -> u32 {
+        match &self.search {
+            Search::NotBegun => TESTS_FROM_NOTHING,
+            Search::Running(belief) => belief.tests_to_be_surer(),
+            Search::Ended => self.mixture.tests_to_be_surer(CONFIDENCE),
         }
     }
 
     /// The lifetime that devices may try, and the most that it may be; nothing while it is searched for.
-    pub fn offer(&self) -> Option<Offer> {
-        if self.belief.is_some() {
+    pub(super) fn offer(&self) -> Option<Offer> {
+        if self.is_searching() {
             return None;
         }
         let is_known = |one: &&BoxEstimate| {
@@ -161,7 +217,7 @@ impl Learning {
     }
 
     /// Each device's own evidence, as far as it is kept.
-    pub fn brackets(&self) -> &[Bracket] {
+    pub(super) fn brackets(&self) -> &[Bracket] {
         self.mixture.brackets()
     }
 }
@@ -183,7 +239,7 @@ fn is_one_box(brackets: &[Bracket]) -> bool {
 }
 
 /// The range that lifetimes are looked for in.
-pub fn range(shortest: Duration, longest: Duration) -> (Cell, Cell) {
+pub(super) fn range(shortest: Duration, longest: Duration) -> (Cell, Cell) {
     let first = Cell::new(Cell::at_most(shortest).number().max(1));
     (first, at_least(longest).max(first.plus(2)))
 }

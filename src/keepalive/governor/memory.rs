@@ -63,7 +63,7 @@ impl CohortMemory {
 
 impl Cohort {
     /// What a later process needs to know of it.
-    pub fn memory(&self) -> CohortMemory {
+    pub(super) fn memory(&self) -> CohortMemory {
         let [sent, unanswered] = self.sent;
         let kept = sent.min(EXCHANGES_MAX);
         let unanswered = (unanswered as f64 * kept as f64 / (sent.max(1)) as f64) as u32;
@@ -83,7 +83,7 @@ impl Cohort {
     }
 
     /// Takes up what an earlier process knew of it.
-    pub fn remember(&mut self, memory: &CohortMemory) {
+    pub(super) fn remember(&mut self, memory: &CohortMemory) {
         let offer = |[lower, upper]: &[u16; 2]| Offer { lower: Cell::new(*lower), upper: Cell::new(*upper) };
         self.offers = memory.offers.iter().map(offer).filter(|offer| offer.lower.number() > 0).collect();
         self.offers.sort_unstable();

@@ -34,18 +34,22 @@ use flyball_sdk::device::id::DeviceId;
 use self::cohort::Cohort;
 use self::devices::{DEVICES_MAX, Devices, Is, Slot};
 use self::due::Due;
+use self::learning::Ground;
 use self::memory::{CohortMemory, Memory};
 use self::review::Desk;
 use super::change::Change;
 use super::cohort::{CohortEntry, CohortIndex};
 use super::observation::{Observation, ObservationKind};
 use super::order::{DeviceCommand, Orders};
-use super::policy::{Fleet, Fleets};
+use super::policy::{Fleet, Fleets, IntervalBounds};
 use super::report::{CohortReport, Reason};
 use crate::time::{MonoTime, Tick};
 
 /// Members looked at in one decision because their cohort's offers or order changed.
 const SWEEP_MAX: usize = 50_000;
+/// Rounds of tests planned in one decision: each takes some milliseconds, and only where all cohorts are new at once does
+/// one have to wait for its turn.
+const PLANS_MAX: usize = 16;
 /// Cohorts of an earlier process that are kept in mind until devices of them appear.
 const REMEMBERED_MAX: usize = 4_096;
 
@@ -63,6 +67,7 @@ pub struct Governor {
     generation: u64,
     is_one_value: bool,
     next_swept: usize,
+    ground: Option<(IntervalBounds, Arc<Ground>)>,
 }
 
 /// What one decision says.
@@ -91,6 +96,7 @@ impl Governor {
             generation: 0,
             is_one_value: false,
             next_swept: 0,
+            ground: None,
         }
     }
 
@@ -99,14 +105,17 @@ impl Governor {
         self.fleets = fleets;
         for at in 0..self.cohorts.len() {
             let fleet = self.fleet_of(&self.cohorts[at].entry);
-            self.cohorts[at].set_fleet(fleet);
+            let ground = self.ground_of(&fleet);
+            self.cohorts[at].set_fleet(fleet, &ground);
         }
     }
 
     /// One more cohort; its index is the number of those told before.
     pub fn add_cohort(&mut self, entry: &CohortEntry) {
         let index = CohortIndex(u32::try_from(self.cohorts.len()).unwrap_or(u32::MAX));
-        let mut cohort = Cohort::new(index, entry.clone(), self.fleet_of(entry));
+        let fleet = self.fleet_of(entry);
+        let ground = self.ground_of(&fleet);
+        let mut cohort = Cohort::new(index, entry.clone(), fleet, &ground);
         if let Some(at) = self.remembered.iter().position(|memory| memory.is_of(entry)) {
             cohort.remember(&self.remembered.swap_remove(at));
         }
@@ -199,7 +208,7 @@ impl Governor {
 
     fn decide_devices(&mut self, now: Tick, second: u32, generation: u64) -> Vec<DeviceCommand> {
         let (devices, due) = (&mut self.devices, &mut self.due);
-        let mut desk = Desk { devices, due, commands: Vec::new(), generation, now, second };
+        let mut desk = Desk { devices, due, commands: Vec::new(), plans: PLANS_MAX, generation, now, second };
         for slot in std::mem::take(&mut self.touched) {
             let at = desk.devices.get(slot).cohort().0 as usize;
             review::review(&mut self.cohorts[at], slot, &mut desk);
@@ -213,7 +222,7 @@ impl Governor {
             rounds::step(cohort, &mut desk);
             review::serve(cohort, &mut desk);
         }
-        self.next_swept = (self.next_swept + 1) % count.max(1);
+        self.next_swept = (self.next_swept + PLANS_MAX) % count.max(1);
         desk.commands
     }
 
@@ -253,6 +262,16 @@ impl Governor {
     fn fleet_of(&self, entry: &CohortEntry) -> Arc<Fleet> {
         let found = self.fleets.fleets.iter().find(|fleet| Some(&fleet.name) == entry.fleet.as_ref());
         Arc::clone(found.unwrap_or(&self.strangers))
+    }
+
+    /// What is believed before anything is seen depends on the bounds alone; the last one made is mostly the next, too.
+    fn ground_of(&mut self, fleet: &Fleet) -> Arc<Ground> {
+        if let Some((_, ground)) = self.ground.as_ref().filter(|(bounds, _)| *bounds == fleet.interval) {
+            return Arc::clone(ground);
+        }
+        let ground = Arc::new(cohort::ground(&fleet.interval));
+        self.ground = Some((fleet.interval, Arc::clone(&ground)));
+        ground
     }
 
     /// Does something with a device and its cohort, and has it reviewed. A device of which it was not told that it is

@@ -35,17 +35,17 @@ const SAME_CELLS: u16 = 6;
 
 /// What a cohort is told, and why.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub(super) struct Told {
     /// The order.
-    pub order: Arc<CohortOrder>,
+    pub(super) order: Arc<CohortOrder>,
     /// In one word.
-    pub verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// Why.
-    pub reason: Reason,
+    pub(super) reason: Reason,
     /// When the pace was changed.
-    pub at: WallTime,
+    pub(super) at: WallTime,
     /// The same, in seconds since the start.
-    pub second: u32,
+    pub(super) second: u32,
 }
 
 /// What is to be told.
@@ -59,7 +59,7 @@ struct Choice {
 
 impl Told {
     /// The floor.
-    pub fn new(key: &CohortKey, fleet: &Fleet) -> Self {
+    pub(super) fn new(key: &CohortKey, fleet: &Fleet) -> Self {
         let floor = interval::floor(&fleet.interval);
         let pace = interval::pace(&fleet.interval, floor, 0);
         let order = CohortOrder { key: key.clone(), pace, second_ack_after: None, tell_silences_from: floor };
@@ -75,7 +75,7 @@ impl Told {
 
 impl Cohort {
     /// Decides what to offer and to tell; whether the order changed. `generation` is for an order that does.
-    pub fn decide(&mut self, now: Tick, second: u32, generation: u64) -> bool {
+    pub(super) fn decide(&mut self, now: Tick, second: u32, generation: u64) -> bool {
         self.boxes.iter_mut().for_each(Boxes::refresh);
         let offers = self.offered();
         if offers != self.offers {
@@ -87,7 +87,7 @@ impl Cohort {
     }
 
     /// The pin that counts now.
-    pub fn pin(&self, now: WallTime) -> Option<&Pin> {
+    pub(super) fn pin(&self, now: WallTime) -> Option<&Pin> {
         let is_ours = |pin: &&Pin| pin.cohort.iter().all(|(key, value)| self.entry.labels.get(key) == Some(value));
         self.fleet.pins.iter().find(|pin| is_ours(pin) && pin.until.is_none_or(|until| now < until))
     }

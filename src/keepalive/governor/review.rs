@@ -14,7 +14,7 @@ use crate::keepalive::order::{DeviceCommand, DeviceOrder};
 use crate::time::Tick;
 
 /// Commands of one decision at most; the others wait for the next one.
-pub const COMMANDS_MAX: usize = 10_000;
+pub(super) const COMMANDS_MAX: usize = 10_000;
 /// Packets that a device sends for a side flow: open, settle, three tests, a report and its retries.
 const FLOW_PACKETS: u16 = 8;
 /// Time that an order and its report may take on the way, beyond the silence, in floors.
@@ -23,29 +23,31 @@ const UNIT: Duration = Duration::from_millis(100);
 
 /// A decision in the making.
 #[derive(Debug)]
-pub struct Desk<'a> {
+pub(super) struct Desk<'a> {
     /// All devices.
-    pub devices: &'a mut Devices,
+    pub(super) devices: &'a mut Devices,
     /// Which is due when.
-    pub due: &'a mut Due,
+    pub(super) due: &'a mut Due,
     /// For single devices.
-    pub commands: Vec<DeviceCommand>,
+    pub(super) commands: Vec<DeviceCommand>,
+    /// Rounds that may still be planned.
+    pub(super) plans: usize,
     /// Of what is told now.
-    pub generation: u64,
+    pub(super) generation: u64,
     /// Now.
-    pub now: Tick,
+    pub(super) now: Tick,
     /// Now, in seconds since the start.
-    pub second: u32,
+    pub(super) second: u32,
 }
 
 impl Desk<'_> {
     /// Whether no more commands fit into this decision.
-    pub const fn is_full(&self) -> bool {
+    pub(super) const fn is_full(&self) -> bool {
         self.commands.len() >= COMMANDS_MAX
     }
 
     /// Days since the start, modulo 256.
-    pub const fn day(&self) -> u8 {
+    pub(super) const fn day(&self) -> u8 {
         (self.second / 86_400) as u8
     }
 
@@ -56,7 +58,7 @@ impl Desk<'_> {
 }
 
 /// What is to be done about a device, if anything.
-pub fn review(cohort: &mut Cohort, slot: Slot, desk: &mut Desk<'_>) {
+pub(super) fn review(cohort: &mut Cohort, slot: Slot, desk: &mut Desk<'_>) {
     let device = desk.devices.get_mut(slot);
     device.is.set(Is::TOUCHED, false);
     if device.cohort() != cohort.index {
@@ -121,7 +123,7 @@ fn pace(cohort: &Cohort, slot: Slot, target: Option<Duration>, desk: &mut Desk<'
 }
 
 /// The interval that a device has.
-pub fn interval_of(cohort: &Cohort, device: &Device) -> Duration {
+pub(super) fn interval_of(cohort: &Cohort, device: &Device) -> Duration {
     if device.own == 0 { cohort.told.order.pace.interval } else { UNIT * u32::from(device.own) }
 }
 
@@ -139,7 +141,7 @@ fn wanted(cohort: &Cohort, device: &Device, now: Tick) -> Option<ProbeOrder> {
 }
 
 /// Orders the tests of devices that wait for one, as many as may run at a time.
-pub fn serve(cohort: &mut Cohort, desk: &mut Desk<'_>) {
+pub(super) fn serve(cohort: &mut Cohort, desk: &mut Desk<'_>) {
     let most = cohort.devices_at_a_time(cohort.fleet.probes.devices_learning);
     while cohort.counts.testing < most && !desk.is_full() {
         let Some(slot) = cohort.waiting.pop_front() else { return };
@@ -156,7 +158,13 @@ pub fn serve(cohort: &mut Cohort, desk: &mut Desk<'_>) {
 }
 
 /// Orders a test, if the device's allowance has it.
-pub fn give(cohort: &mut Cohort, slot: Slot, order: ProbeOrder, class: BindingClass, desk: &mut Desk<'_>) -> bool {
+pub(super) fn give(
+    cohort: &mut Cohort,
+    slot: Slot,
+    order: ProbeOrder,
+    class: BindingClass,
+    desk: &mut Desk<'_>,
+) -> bool {
     let (day, second) = (desk.day(), desk.second);
     let device = desk.devices.get_mut(slot);
     if !device.spend(FLOW_PACKETS * u16::from(order.flows), cohort.fleet.probes.packets_per_day, day) {
@@ -178,7 +186,7 @@ pub fn give(cohort: &mut Cohort, slot: Slot, order: ProbeOrder, class: BindingCl
 
 impl Cohort {
     /// Counts a device as what it is now.
-    pub fn count(&mut self, device: &mut Device) {
+    pub(super) fn count(&mut self, device: &mut Device) {
         let is_present = device.is.all(Is::PRESENT);
         let is_probing = is_present && device.is.all(Is::PROBING);
         let now = [
@@ -211,7 +219,7 @@ impl Cohort {
     }
 
     /// A device tests no more.
-    pub fn end_test(&mut self, device: &mut Device) {
+    pub(super) fn end_test(&mut self, device: &mut Device) {
         if std::mem::take(&mut device.testing) != 0 {
             self.counts.testing -= 1;
         }

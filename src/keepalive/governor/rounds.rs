@@ -34,7 +34,7 @@ const WITNESSES: u32 = 8;
 
 /// Tests under way for the cohort's sake.
 #[derive(Debug, Default)]
-pub struct Round {
+pub(super) struct Round {
     running: Vec<(Slot, u16)>,
     class: Option<BindingClass>,
     /// The second in which its silences begin, about.
@@ -48,13 +48,13 @@ pub struct Round {
 
 impl Round {
     /// Has other devices asked whether they see a change, too.
-    pub const fn call_witnesses(&mut self) {
+    pub(super) const fn call_witnesses(&mut self) {
         self.witnesses = WITNESSES;
     }
 }
 
 /// Orders what is to be tested next, if it is time for that.
-pub fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
+pub(super) fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
     let is_off = cohort.fleet.probes.flows == 0 || cohort.pin(desk.now.wall).is_some();
     if is_off || cohort.counts.probing == 0 || desk.is_full() {
         return;
@@ -64,7 +64,11 @@ pub fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
         return;
     }
     match class_to_learn(cohort) {
-        Some(class) => learn(cohort, class, desk),
+        Some(_) if desk.plans == 0 => {}
+        Some(class) => {
+            desk.plans -= 1;
+            learn(cohort, class, desk);
+        }
         None => watch(cohort, desk),
     }
 }

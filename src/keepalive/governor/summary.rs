@@ -7,7 +7,7 @@ use crate::keepalive::report::{CohortReport, LifetimeReport};
 
 impl Cohort {
     /// For people and metrics.
-    pub fn report(&self) -> CohortReport {
+    pub(super) fn report(&self) -> CohortReport {
         CohortReport {
             key: self.entry.key.clone(),
             fleet: self.entry.fleet.clone(),
