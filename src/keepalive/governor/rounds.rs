@@ -18,8 +18,6 @@ const SEARCHERS: usize = 8;
 const CONFIRMERS: usize = 64;
 /// Members that are looked at for one that is free, for each that is needed.
 const SCAN_PER_DEVICE: usize = 64;
-/// Seconds until a plan that nobody could be asked for is made again.
-const NOBODY_AGAIN: u32 = 30;
 /// A watch costs this many packets,
 const WATCH_PACKETS: f64 = 8.0;
 /// and at most this part of what the cohort's heartbeats do. A carrier that halves its timeout behind a NAT that keeps
@@ -122,10 +120,6 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
         return;
     }
     let count = most.min(if is_searching { SEARCHERS } else { CONFIRMERS });
-    if is_searching && !has_free(cohort, desk.devices) {
-        return; // A round is costly to plan: not for nobody.
-    }
-    let Some((learning, beyond)) = cohort.of(class).open() else { return };
     let planned = learning.plan(count, flows);
     let known: HashSet<DeviceId> = learning.brackets().iter().map(|bracket| bracket.device).collect();
     let is_of_layer = |device: &Device| beyond.number() == 0 || device.shown.survived() >= Some(beyond);
@@ -140,10 +134,6 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
             given += 1;
         }
     }
-    if given == 0 {
-        // Whom a plan was made for could not be asked: nor will they in the next second.
-        cohort.round.not_before = cohort.round.not_before.max(desk.second.saturating_add(NOBODY_AGAIN));
-    }
     let pickup = interval::floor_lifetime(&cohort.fleet.interval) + SETTLE;
     (cohort.round.class, cohort.round.began) = (Some(class), desk.second.saturating_add(pickup.as_secs() as u32));
     let is_nobody_left = given == 0 && cohort.counts.testing == 0 && cohort.waiting.is_empty();
@@ -155,11 +145,6 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
 fn is_free(cohort: &Cohort, devices: &Devices, slot: Slot) -> bool {
     let device = devices.get(slot);
     device.cohort() == cohort.index && device.is_free()
-}
-
-/// Whether anybody can be asked.
-fn has_free(cohort: &Cohort, devices: &Devices) -> bool {
-    cohort.members.iter().any(|slot| devices.get(*slot).is_free())
 }
 
 /// Free devices, the next ones in turn.
