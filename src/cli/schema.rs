@@ -6,7 +6,7 @@ use super::Failure;
 use crate::config::raw::RawConfig;
 use crate::policy::fleet_raw::RawFleetFile;
 use crate::policy::raw::RawPolicy;
-use crate::scenario::raw::RawScenario;
+use crate::scenario::raw::RawScenarioFile;
 
 /// Arguments of `flyball schema`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub(super) fn schema(arguments: SchemaArgs) -> Result<(), Failure> {
         Format::Config => schema_for!(RawConfig),
         Format::Policy => schema_for!(RawPolicy),
         Format::Fleet => schema_for!(RawFleetFile),
-        Format::Scenario => schema_for!(RawScenario),
+        Format::Scenario => schema_for!(RawScenarioFile),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;
     super::print(&text)

@@ -32,7 +32,7 @@ const REASON_MAX: usize = 256;
 const KEY_MAX: usize = 64;
 
 /// The validated fleet; `None` only where `check` holds an error.
-pub(super) fn validate(raw: RawFleetFile, now: WallTime, check: &mut Check<'_>) -> Option<Arc<Fleet>> {
+pub(crate) fn validate(raw: RawFleetFile, now: WallTime, check: &mut Check<'_>) -> Option<Arc<Fleet>> {
     let name = validate::name("fleet", raw.fleet, check);
     let defaults = Fleet::named("");
     let matches = matches(raw.matches.unwrap_or_default(), check);

@@ -1,7 +1,7 @@
 //! Policy files and fleet files: YAML in, a validated set out, all errors at once; watched and reloaded as a whole, and
 //! the last good set stays.
 
-mod fleet;
+pub(crate) mod fleet;
 pub mod fleet_raw;
 pub mod folder;
 pub mod load;

@@ -5,19 +5,23 @@ use std::collections::BTreeMap;
 use super::raw::RawRange;
 use crate::document::check::Check as Checker;
 use crate::document::problem::Problem;
-use crate::simulate::metrics::{METRICS, RATIO};
+use crate::simulate::metrics::RATIO;
 use crate::simulate::scenario::Check;
 
 /// The checks in the order of the metrics, ratios after values.
-pub(super) fn checks(raw: Option<BTreeMap<String, RawRange>>, checker: &mut Checker<'_>) -> Vec<Check> {
+pub(super) fn checks(
+    raw: Option<BTreeMap<String, RawRange>>,
+    metrics: &[&str],
+    checker: &mut Checker<'_>,
+) -> Vec<Check> {
     let mut raw = raw.unwrap_or_default();
-    let values = METRICS.iter().map(|metric| (*metric).to_owned());
-    let ratios = METRICS.iter().map(|metric| format!("{RATIO}{metric}"));
+    let values = metrics.iter().map(|metric| (*metric).to_owned());
+    let ratios = metrics.iter().map(|metric| format!("{RATIO}{metric}"));
     let known = values.chain(ratios);
     let checks = known.filter_map(|metric| raw.remove_entry(&metric)).map(|(metric, raw)| check(metric, &raw, checker));
     let checks = checks.collect();
     for unknown in raw.into_keys() {
-        let message = format!("no such metric; known are {}, and {RATIO} before each of them", METRICS.join(", "));
+        let message = format!("no such metric; known are {}, and {RATIO} before each of them", metrics.join(", "));
         fail(&unknown, message, checker);
     }
     checks

@@ -1,25 +1,50 @@
-//! A scenario file to a [`Scenario`], or every error in it.
+//! A scenario file to a [`Plan`], or every error in it.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::raw::RawScenario;
+use super::raw::fleet::RawFleetScenario;
 use super::validate;
 use crate::document::check::Check;
 use crate::document::problem::{Problem, Problems};
-use crate::document::{Node, Place, SourceFile, read, read_text, yaml};
-use crate::simulate::scenario::{LawKind, Scenario};
+use crate::document::{Entry, Node, Place, SourceFile, read, read_text, yaml};
+use crate::simulate::fleet::scenario::FleetLaw;
+use crate::simulate::plan::Plan;
+use crate::simulate::scenario::LawKind;
 
 /// Largest scenario file.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 /// Most errors that one file reports.
 const PROBLEMS_MAX: usize = 100;
+/// The key that makes a scenario one of a fleet.
+const FLEET_KEY: &str = "fleet";
+/// Keys that only a sampling scenario has.
+const SAMPLING_KEYS: [&str; 6] = ["services", "backend", "clients", "scrape", "fairness_window", "event_at"];
+
+/// A law of either loop, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LawChoice {
+    /// Of the first loop.
+    pub sampling: Option<LawKind>,
+    /// Of the second.
+    pub fleet: Option<FleetLaw>,
+}
+
+impl LawChoice {
+    /// The law of this name; `None` where neither loop has one.
+    pub fn of(name: &str) -> Option<Self> {
+        let sampling = LawKind::ALL.into_iter().find(|law| law.as_str() == name);
+        let fleet = FleetLaw::of(name);
+        (sampling.is_some() || fleet.is_some()).then_some(Self { sampling, fleet })
+    }
+}
 
 /// Reads and checks one scenario file and the traces that it names; `law` takes the place of the file's own.
 ///
 /// # Errors
 /// Every error, each with its place.
-pub fn load(path: &Path, law: Option<LawKind>) -> Result<Scenario, Problems> {
+pub fn load(path: &Path, law: Option<LawChoice>) -> Result<Plan, Problems> {
     let is_file = std::fs::metadata(path).map_or(true, |metadata| metadata.is_file());
     let text = if is_file { read_text(path, FILE_MAX_BYTES) } else { Err("is not a regular file".to_owned()) };
     let of_path = |message| Problems(vec![Problem::new(Place::Nowhere, path.display().to_string(), message)]);
@@ -30,22 +55,61 @@ pub fn load(path: &Path, law: Option<LawKind>) -> Result<Scenario, Problems> {
 ///
 /// # Errors
 /// Every error, each with its place.
-pub fn parse(file: &Arc<SourceFile>, law: Option<LawKind>) -> Result<Scenario, Problems> {
+pub fn parse(file: &Arc<SourceFile>, law: Option<LawChoice>) -> Result<Plan, Problems> {
     let tree = yaml::parse(file).map_err(Problems)?;
-    if let Some(problem) = other_kind(&tree) {
-        return Err(Problems(vec![problem]));
+    let strangers = other_kind(&tree).map_or_else(|| mixed(&tree), |problem| vec![problem]);
+    if !strangers.is_empty() {
+        return Err(Problems(strangers));
     }
-    let (raw, misfits) = read::read::<RawScenario>(&tree);
-    let mut check = Check::new(&tree);
-    check.errors = misfits;
     let stem = file.path.file_stem().unwrap_or_default().to_string_lossy();
-    let scenario = validate::validate(raw, &stem, law, &mut check);
+    let mut check = Check::new(&tree);
+    let plan =
+        if tree.entry(FLEET_KEY).is_some() { fleet(&stem, law, &mut check) } else { sampling(&stem, law, &mut check) };
     if check.errors.is_empty() {
-        return Ok(scenario);
+        return Ok(plan);
     }
     let mut problems = Problems(check.errors).sorted();
     problems.0.truncate(PROBLEMS_MAX);
     Err(problems)
+}
+
+fn sampling(stem: &str, law: Option<LawChoice>, check: &mut Check<'_>) -> Plan {
+    let (raw, misfits) = read::read::<RawScenario>(check.root());
+    check.errors = misfits;
+    let chosen = law.and_then(|law| law.sampling);
+    if law.is_some() && chosen.is_none() {
+        check.fail(
+            "",
+            "the law asked for is of the keepalive loop, and this scenario is of sampling: it has no `fleet`",
+        );
+    }
+    Plan::Sampling(Box::new(validate::validate(raw, stem, chosen, check)))
+}
+
+fn fleet(stem: &str, law: Option<LawChoice>, check: &mut Check<'_>) -> Plan {
+    let (raw, misfits) = read::read::<RawFleetScenario>(check.root());
+    check.errors = misfits;
+    let chosen = law.and_then(|law| law.fleet);
+    if law.is_some() && chosen.is_none() {
+        check.fail(
+            "",
+            format_args!("the law asked for is of sampling, and this scenario is of a fleet; {}", FleetLaw::KNOWN),
+        );
+    }
+    Plan::Fleet(Box::new(super::fleet::validate(raw, stem, chosen, check)))
+}
+
+/// A scenario is of one loop: what belongs to the other is named before anything else.
+fn mixed(tree: &Node) -> Vec<Problem> {
+    if tree.entry(FLEET_KEY).is_none() {
+        return Vec::new();
+    }
+    let entries = SAMPLING_KEYS.into_iter().filter_map(|key| Some((key, tree.entry(key)?)));
+    let problem = |(key, entry): (&str, &Entry)| {
+        let message = "belongs to a sampling scenario, and `fleet` makes this one of a fleet; write two files";
+        Problem::new(entry.key_place.clone(), key, message)
+    };
+    entries.map(problem).collect()
 }
 
 /// A policy or a fleet file begins with its name: to name every key that a scenario lacks would not help.
@@ -61,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::sampling::policy::Law;
-    use crate::simulate::scenario::{Adoption, FaultKind, ReadingKind, Shape};
+    use crate::simulate::scenario::{Adoption, FaultKind, ReadingKind, Scenario, Shape};
 
     const PLANT: &str = "services: [{name: a, demand: 10}]\nbackend: {capacity: 100}\n";
 
@@ -71,7 +135,11 @@ mod tests {
 
     fn parse_with(text: &str, law: Option<LawKind>) -> Scenario {
         let file = Arc::new(SourceFile { path: "folder/a-name.yaml".into(), text: text.to_owned() });
-        parse(&file, law).unwrap_or_else(|problems| panic!("{problems}"))
+        match parse(&file, law.map(|law| LawChoice { sampling: Some(law), fleet: None })) {
+            Ok(Plan::Sampling(scenario)) => *scenario,
+            Ok(Plan::Fleet(_)) => panic!("a fleet"),
+            Err(problems) => panic!("{problems}"),
+        }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -139,7 +207,7 @@ mod tests {
         let text =
             "services: [{name: a, demand: {trace: t.csv, scale: 10, seconds_per_row: 60}}]\nbackend: {capacity: 1}";
         std::fs::write(&path, text).expect("written");
-        let scenario = load(&path, None).expect("valid");
+        let Ok(Plan::Sampling(scenario)) = load(&path, None) else { panic!("a sampling scenario") };
         let rows = vec![(0.0, 10.0), (60.0, 30.0), (120.0, 20.0)];
         assert_eq!(scenario.services[0].demand, [Shape::Recorded { rows }]);
         assert_eq!((scenario.duration, scenario.warmup), (seconds(180), seconds(45)));

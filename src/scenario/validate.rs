@@ -12,6 +12,7 @@ use crate::policy::raw::{RawLaw, RawPolicy};
 use crate::policy::validate as policy;
 use crate::sampling::policy::Policy;
 use crate::sampling::traffic::Name;
+use crate::simulate::metrics::METRICS;
 use crate::simulate::scenario::{Fault, LawKind, Scenario, ServicePlan, Shape};
 use crate::time::WallTime;
 
@@ -54,11 +55,11 @@ pub(super) fn validate(raw: RawScenario, file_name: &str, law: Option<LawKind>, 
         tick,
         backend,
         faults,
-        checks: checks::checks(raw.checks, check),
+        checks: checks::checks(raw.checks, &METRICS, check),
     }
 }
 
-fn name(written: Option<String>, file_name: &str, check: &mut Check<'_>) -> Name {
+pub(super) fn name(written: Option<String>, file_name: &str, check: &mut Check<'_>) -> Name {
     let name = written.as_deref().unwrap_or(file_name);
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(is_allowed) {

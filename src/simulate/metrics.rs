@@ -30,29 +30,36 @@ pub const METRICS: [&str; COUNT] = [
     "rise_while_blind",
 ];
 
-/// The metrics of a run, or medians of them, in the order of [`METRICS`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The metrics of a run, or medians of them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// The values. NaN where a run has none.
-    pub values: [f64; COUNT],
+    /// Their names.
+    pub names: &'static [&'static str],
+    /// The values, in the order of the names. NaN where a run has none.
+    pub values: Vec<f64>,
     /// Each over the oracle's.
-    pub ratios: [f64; COUNT],
+    pub ratios: Vec<f64>,
 }
 
 impl Measured {
     /// Of one run, beside the oracle's on the same seed.
     pub fn of(score: &Score, oracle: &Score) -> Self {
-        let values = METRICS.map(|metric| value(score, metric));
-        let ratios = METRICS.map(|metric| ratio(value(score, metric), value(oracle, metric)));
-        Self { values, ratios }
+        let of = |score| METRICS.map(|metric| value(score, metric));
+        Self::of_values(&METRICS, of(score).to_vec(), &of(oracle))
+    }
+
+    /// Of one run's values, beside the oracle's; both in the order of the names.
+    pub fn of_values(names: &'static [&'static str], values: Vec<f64>, oracle: &[f64]) -> Self {
+        let ratios = values.iter().zip(oracle).map(|(value, oracle)| ratio(*value, *oracle)).collect();
+        Self { names, values, ratios }
     }
 
     /// The median of each value and of each ratio: ratios are of pairs, not of medians. NaN without runs.
-    pub fn median(runs: &[Self]) -> Self {
-        let of = |pick: fn(&Self) -> &[f64; COUNT]| {
-            std::array::from_fn(|i| median(runs.iter().map(|run| pick(run)[i]).collect()))
+    pub fn median(names: &'static [&'static str], runs: &[Self]) -> Self {
+        let of = |pick: fn(&Self) -> &[f64]| {
+            (0..names.len()).map(|i| median(runs.iter().map(|run| pick(run)[i]).collect())).collect()
         };
-        Self { values: of(|run| &run.values), ratios: of(|run| &run.ratios) }
+        Self { names, values: of(|run| &run.values), ratios: of(|run| &run.ratios) }
     }
 
     /// A metric by its name, or its ratio by `ratio.` and its name; `None` for unknown names.
@@ -61,7 +68,7 @@ impl Measured {
             Some(name) => (name, &self.ratios),
             None => (name, &self.values),
         };
-        METRICS.iter().position(|metric| *metric == name).map(|i| numbers[i])
+        self.names.iter().position(|metric| *metric == name).map(|i| numbers[i])
     }
 }
 
@@ -132,7 +139,7 @@ mod tests {
     fn the_median_is_the_middle_and_infinities_stay_at_their_end() {
         let of = |values: &[f64]| {
             let runs: Vec<Measured> = values.iter().map(|value| Measured::of(&score(*value), &score(1.0))).collect();
-            Measured::median(&runs).get("settle_seconds")
+            Measured::median(&METRICS, &runs).get("settle_seconds")
         };
         assert_eq!(of(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));

@@ -37,7 +37,7 @@ mod tests {
 
     fn measured(value: f64) -> Measured {
         let values = METRICS.map(|_| value);
-        Measured { values, ratios: values.map(|value| value * 2.0) }
+        Measured { names: &METRICS, values: values.to_vec(), ratios: values.map(|value| value * 2.0).to_vec() }
     }
 
     fn passes(value: f64, metric: &str, min: Option<f64>, max: Option<f64>) -> bool {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use flyball::scenario::load;
 use flyball::simulate;
-use flyball::simulate::metrics::Measured;
+use flyball::simulate::metrics::{METRICS, Measured};
+use flyball::simulate::plan::Plan;
 use flyball::simulate::scenario::{LawKind, Scenario};
 use libtest_mimic::Failed;
 
@@ -16,7 +17,7 @@ const SEEDS: u64 = 3;
 
 /// "Better" is less lost, and more of the capacity used while it was scarce.
 pub(crate) fn none_is_better(file: &Path) -> Result<(), Failed> {
-    let scenario = load::load(file, None).map_err(|problems| problems.to_string())?;
+    let scenario = sampling(file)?;
     let of = |law| {
         let medians = medians(&scenario, law);
         ["loss_ratio", "utilization"].map(|metric| medians.get(metric).expect("a metric's name"))
@@ -34,7 +35,7 @@ pub(crate) fn none_is_better(file: &Path) -> Result<(), Failed> {
 
 /// The local limit takes four fifths of a surge's loss, which no law that moves probabilities alone can.
 pub(crate) fn local_limit_cuts_the_worst_minute_to_a_fifth(file: &Path) -> Result<(), Failed> {
-    let scenario = load::load(file, None).map_err(|problems| problems.to_string())?;
+    let scenario = sampling(file)?;
     let ours = median(&scenario, scenario.law, "worst_60s_loss");
     let best = BASELINES.map(|law| median(&scenario, law, "worst_60s_loss")).into_iter().fold(f64::INFINITY, f64::min);
     at_most(ours, best / 5.0, "worst_60s_loss over a fifth of the best baseline's")
@@ -42,9 +43,16 @@ pub(crate) fn local_limit_cuts_the_worst_minute_to_a_fifth(file: &Path) -> Resul
 
 /// The dead band saves commands, against a law that has the same.
 pub(crate) fn commands_are_two_thirds_of_aimd(file: &Path) -> Result<(), Failed> {
-    let scenario = load::load(file, None).map_err(|problems| problems.to_string())?;
+    let scenario = sampling(file)?;
     let (ours, aimd) = (median(&scenario, scenario.law, "commands"), median(&scenario, LawKind::Aimd, "commands"));
     at_most(ours, 0.65 * aimd, "commands over 0.65 of aimd's")
+}
+
+fn sampling(file: &Path) -> Result<Scenario, Failed> {
+    match load::load(file, None).map_err(|problems| problems.to_string())? {
+        Plan::Sampling(scenario) => Ok(*scenario),
+        Plan::Fleet(_) => Err("a fleet's scenario has other baselines".into()),
+    }
 }
 
 fn at_most(ours: f64, most: f64, what: &str) -> Result<(), Failed> {
@@ -60,5 +68,5 @@ fn medians(scenario: &Scenario, law: LawKind) -> Measured {
         let score = simulate::run(scenario, law, seed).score;
         Measured::of(&score, &score)
     };
-    Measured::median(&(1..=SEEDS).map(measured).collect::<Vec<_>>())
+    Measured::median(&METRICS, &(1..=SEEDS).map(measured).collect::<Vec<_>>())
 }

@@ -1,25 +1,28 @@
 //! Every scenario of `chaos/`: its promise holds over all its seeds, its first run goes the way that is stored, and no
-//! neighbour's law is better on it.
+//! neighbour's law is better on it. Days of thousands of devices are tried with fewer of them.
 //! `UPDATE=1 cargo test --test simulate` stores the way that runs go now; read the difference before it is committed.
 
 mod baselines;
+mod fleets;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flyball::scenario::load;
-use flyball::simulate::{self, trajectory};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const SEED: u64 = 1;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let scenarios = scenarios();
-    let promises = scenarios.iter().map(|file| trial("promise", file, promise_holds));
-    let trajectories = scenarios.iter().map(|file| trial("trajectory", file, trajectory_is_stored));
-    let baselines = scenarios.iter().map(|file| trial("no_baseline_is_better", file, baselines::none_is_better));
+    let (sampling, fleets) = (scenarios("sampling-"), scenarios("keepalive-"));
+    let short: Vec<PathBuf> =
+        sampling.iter().cloned().chain(fleets.iter().filter(|file| fleets::is_short(file)).cloned()).collect();
+    let promises = short.iter().map(|file| trial("promise", file, promise_holds));
+    let trajectories = short.iter().map(|file| trial("trajectory", file, trajectory_is_stored));
+    let of_fleets = fleets::trials(&fleets);
+    let baselines = sampling.iter().map(|file| trial("no_baseline_is_better", file, baselines::none_is_better));
     let against = [
         ("step-x10-local-limit", baselines::local_limit_cuts_the_worst_minute_to_a_fifth as fn(&Path) -> _),
         ("bursts-stream", baselines::commands_are_two_thirds_of_aimd),
@@ -28,7 +31,7 @@ fn main() {
     let known = Trial::test("every_trajectory_is_of_a_scenario", every_trajectory_is_of_a_scenario);
     libtest_mimic::run(
         &arguments,
-        promises.chain(trajectories).chain(baselines).chain(against).chain([known]).collect(),
+        promises.chain(trajectories).chain(baselines).chain(against).chain(of_fleets).chain([known]).collect(),
     )
     .exit();
 }
@@ -49,13 +52,12 @@ fn promise_holds(file: &Path) -> Result<(), Failed> {
 }
 
 fn trajectory_is_stored(file: &Path) -> Result<(), Failed> {
-    let scenario = load::load(file, None).map_err(|problems| problems.to_string())?;
-    if *scenario.name != *name(file) {
-        return Err(format!("{} is of sampling-{}.yaml", scenario.name, scenario.name).into());
+    let plan = load::load(file, None).map_err(|problems| problems.to_string())?;
+    if plan.name() != name(file) {
+        return Err(format!("{}: its name is not {}", plan.name(), name(file)).into());
     }
-    let run = simulate::run(&scenario, scenario.law, SEED);
-    let now = trajectory::text(&scenario, SEED, &run);
-    let path = trajectories().join(format!("{}.txt", scenario.name));
+    let now = plan.trajectory(SEED, &plan.run(SEED));
+    let path = trajectories().join(format!("{}.txt", plan.name()));
     let stored = fs::read_to_string(&path).unwrap_or_default();
     if now == stored {
         return Ok(());
@@ -67,7 +69,11 @@ fn trajectory_is_stored(file: &Path) -> Result<(), Failed> {
 }
 
 fn every_trajectory_is_of_a_scenario() -> Result<(), Failed> {
-    let known: Vec<String> = scenarios().iter().map(|file| format!("{}.txt", name(file))).collect();
+    let known: Vec<String> = ["sampling-", "keepalive-"]
+        .into_iter()
+        .flat_map(scenarios)
+        .map(|file| format!("{}.txt", name(&file)))
+        .collect();
     for entry in fs::read_dir(trajectories())? {
         let file = entry?.file_name().into_string().map_err(|_| "a name that is no text")?;
         if !known.contains(&file) {
@@ -86,11 +92,10 @@ fn difference(stored: &str, now: &str) -> String {
     only("-", stored, now) + &only("+", now, stored)
 }
 
-fn scenarios() -> Vec<PathBuf> {
+fn scenarios(prefix: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos");
     let entries = fs::read_dir(folder).expect("chaos/ is part of the tree");
-    let is_scenario =
-        |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml") && stem(path).starts_with("sampling-");
+    let is_scenario = |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml") && stem(path).starts_with(prefix);
     let mut files: Vec<PathBuf> =
         entries.map(|entry| entry.expect("a readable entry").path()).filter(is_scenario).collect();
     files.sort();
@@ -110,5 +115,5 @@ fn stem(file: &Path) -> &str {
 }
 
 fn name(file: &Path) -> &str {
-    stem(file).trim_start_matches("sampling-")
+    stem(file).trim_start_matches("sampling-").trim_start_matches("keepalive-")
 }

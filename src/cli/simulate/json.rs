@@ -5,8 +5,8 @@ use serde::{Serialize, Serializer};
 
 use super::Verdict;
 use super::runs::Job;
-use crate::simulate::metrics::{METRICS, Measured};
-use crate::simulate::scenario::Scenario;
+use crate::simulate::metrics::Measured;
+use crate::simulate::plan::Plan;
 use crate::simulate::verdict::{Judged, is_pass};
 
 #[derive(Serialize)]
@@ -33,36 +33,36 @@ struct CheckLine<'a> {
 struct Metrics<'a>(&'a Measured);
 
 /// Numbers by the metrics' names, in their order.
-struct Named<'a>(&'a [f64]);
+struct Named<'a>(&'a [&'a str], &'a [f64]);
 
 impl Serialize for Metrics<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(METRICS.len() + 1))?;
-        for (name, value) in METRICS.iter().zip(&self.0.values) {
+        let mut map = serializer.serialize_map(Some(self.0.names.len() + 1))?;
+        for (name, value) in self.0.names.iter().zip(&self.0.values) {
             map.serialize_entry(name, value)?;
         }
-        map.serialize_entry("ratio", &Named(&self.0.ratios))?;
+        map.serialize_entry("ratio", &Named(self.0.names, &self.0.ratios))?;
         map.end()
     }
 }
 
 impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(METRICS.iter().zip(self.0))
+        serializer.collect_map(self.0.iter().zip(self.1))
     }
 }
 
 /// One seed of several: nothing is asked of it alone, so that its verdict says only that it ran.
 pub(super) fn seed(job: &Job<'_>, measured: &Measured) -> String {
-    line(job.scenario, Some(job.seed), measured, &[])
+    line(job.plan, Some(job.seed), measured, &[])
 }
 
 /// The scenario's verdict: on the one seed, or on the medians, whose seed is `null`.
-pub(super) fn verdict(scenario: &Scenario, seed: Option<u64>, verdict: &Verdict) -> String {
-    line(scenario, seed, &verdict.measured, &verdict.judged)
+pub(super) fn verdict(plan: &Plan, seed: Option<u64>, verdict: &Verdict) -> String {
+    line(plan, seed, &verdict.measured, &verdict.judged)
 }
 
-fn line(scenario: &Scenario, seed: Option<u64>, measured: &Measured, judged: &[Judged]) -> String {
+fn line(plan: &Plan, seed: Option<u64>, measured: &Measured, judged: &[Judged]) -> String {
     let checks = judged
         .iter()
         .map(|judged| CheckLine {
@@ -74,8 +74,8 @@ fn line(scenario: &Scenario, seed: Option<u64>, measured: &Measured, judged: &[J
         })
         .collect();
     let line = Line {
-        scenario: &scenario.name,
-        law: scenario.law.as_str(),
+        scenario: plan.name(),
+        law: &plan.law(),
         seed,
         world: "simulate",
         metrics: Metrics(measured),

@@ -8,17 +8,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::CommandFactory;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 
-use self::runs::{Job, Outcome};
+use self::runs::Job;
 use super::Failure;
 use crate::document::problem::Problems;
-use crate::scenario::load;
+use crate::scenario::load::{self, LawChoice};
+use crate::simulate::fleet::scenario::FleetLaw;
 use crate::simulate::metrics::Measured;
-use crate::simulate::plot;
-use crate::simulate::scenario::{LawKind, Scenario};
-use crate::simulate::trace::Run;
+use crate::simulate::plan::{Plan, Ran};
+use crate::simulate::scenario::LawKind;
 use crate::simulate::verdict::{Judged, is_pass, judge};
 
 /// Most scenarios of one call.
@@ -30,9 +29,10 @@ pub(super) struct SimulateArgs {
     /// Scenario files, or folders of them.
     #[arg(required = true, value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
-    /// The law that decides, in place of the scenario's.
-    #[arg(long, value_parser = PossibleValuesParser::new(LawKind::ALL.map(LawKind::as_str)).map(|name| law_of(&name)))]
-    law: Option<LawKind>,
+    /// The law that decides, in place of the scenario's. Of sampling: adaptive, fixed, threshold, jaeger, datadog, aimd,
+    /// oracle. Of fleets: adaptive, oracle, fixed-180s, fixed-180s-one-ack (any number of seconds).
+    #[arg(long, value_parser = law_of)]
+    law: Option<LawChoice>,
     /// Run the seeds 1 to N, and judge the medians. Default: the scenario's number.
     #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: Option<u32>,
@@ -61,64 +61,61 @@ pub(super) fn simulate(arguments: SimulateArgs) -> Result<(), Failure> {
     if arguments.plot.is_some() && files.len() > 1 {
         return Err(usage("--plot draws one scenario; name one file"));
     }
-    let scenarios = load_all(&files, arguments.law, arguments.seeds)?;
-    let seeds = |scenario: &Scenario| match arguments.seed {
+    let plans = load_all(&files, arguments.law, arguments.seeds)?;
+    let seeds = |plan: &Plan| match arguments.seed {
         Some(seed) => vec![seed],
-        None => (1..=u64::from(scenario.seeds)).collect(),
+        None => (1..=u64::from(plan.seeds())).collect(),
     };
-    let jobs: Vec<Job<'_>> = scenarios
-        .iter()
-        .flat_map(|scenario| seeds(scenario).into_iter().map(move |seed| Job { scenario, seed }))
-        .collect();
+    let jobs: Vec<Job<'_>> =
+        plans.iter().flat_map(|plan| seeds(plan).into_iter().map(move |seed| Job { plan, seed })).collect();
     let mut verdicts: Vec<Verdict> = Vec::new();
-    let mut so_far: Vec<Outcome> = Vec::new();
+    let mut so_far: Vec<Measured> = Vec::new();
     runs::run(&jobs, |job, outcome| {
-        if let (Some(path), Some(run)) = (&arguments.plot, &outcome.run) {
-            draw(path, job, run)?;
+        if let (Some(path), Some(ran)) = (&arguments.plot, &outcome.ran) {
+            draw(path, job, ran)?;
         }
-        so_far.push(outcome);
         if arguments.json && arguments.seed.is_none() {
-            super::print(&json::seed(job, &so_far[so_far.len() - 1].measured))?;
+            super::print(&json::seed(job, &outcome.measured))?;
         }
-        if so_far.len() == seeds(job.scenario).len() {
-            let verdict = verdict(job.scenario, &std::mem::take(&mut so_far));
+        so_far.push(outcome.measured);
+        if so_far.len() == seeds(job.plan).len() {
+            let verdict = verdict(job.plan, &std::mem::take(&mut so_far));
             super::print(&if arguments.json {
-                json::verdict(job.scenario, arguments.seed, &verdict)
+                json::verdict(job.plan, arguments.seed, &verdict)
             } else {
-                report::scenario(job.scenario, arguments.seed, &verdict)
+                report::scenario(job.plan, arguments.seed, &verdict)
             })?;
             verdicts.push(verdict);
         }
         Ok(())
     })?;
-    conclude(&scenarios, &verdicts, arguments.json)
+    conclude(&plans, &verdicts, arguments.json)
 }
 
-fn verdict(scenario: &Scenario, outcomes: &[Outcome]) -> Verdict {
-    let runs: Vec<Measured> = outcomes.iter().map(|outcome| outcome.measured).collect();
-    let measured = Measured::median(&runs);
-    Verdict { judged: judge(&scenario.checks, &measured), measured }
+fn verdict(plan: &Plan, runs: &[Measured]) -> Verdict {
+    let measured = Measured::median(plan.metrics(), runs);
+    Verdict { judged: judge(plan.checks(), &measured), measured }
 }
 
 /// The closing table, and the exit status.
-fn conclude(scenarios: &[Scenario], verdicts: &[Verdict], is_json: bool) -> Result<(), Failure> {
-    if !is_json && scenarios.len() > 1 {
-        super::print(&report::summary(scenarios, verdicts))?;
+fn conclude(plans: &[Plan], verdicts: &[Verdict], is_json: bool) -> Result<(), Failure> {
+    if !is_json && plans.len() > 1 {
+        super::print(&report::summary(plans, verdicts))?;
     }
-    let failed: Vec<&str> = scenarios
+    let failed: Vec<&str> = plans
         .iter()
         .zip(verdicts)
         .filter(|(_, verdict)| !is_pass(&verdict.judged))
-        .map(|(scenario, _)| &*scenario.name)
+        .map(|(plan, _)| plan.name())
         .collect();
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::Verdict(format!("{} of {} scenarios failed: {}", failed.len(), scenarios.len(), failed.join(", "))))
+    Err(Failure::Verdict(format!("{} of {} scenarios failed: {}", failed.len(), plans.len(), failed.join(", "))))
 }
 
-fn draw(path: &Path, job: &Job<'_>, run: &Run) -> Result<(), Failure> {
-    let svg = plot::svg(job.scenario, job.seed, run);
+fn draw(path: &Path, job: &Job<'_>, ran: &Ran) -> Result<(), Failure> {
+    let svg = job.plan.svg(job.seed, ran);
     std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
@@ -151,19 +148,25 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// All scenarios, or all errors of all of them.
-fn load_all(files: &[PathBuf], law: Option<LawKind>, seeds: Option<u32>) -> Result<Vec<Scenario>, Failure> {
-    let (mut scenarios, mut problems) = (Vec::new(), Problems::default());
+fn load_all(files: &[PathBuf], law: Option<LawChoice>, seeds: Option<u32>) -> Result<Vec<Plan>, Failure> {
+    let (mut plans, mut problems) = (Vec::new(), Problems::default());
     for file in files {
         match load::load(file, law) {
-            Ok(scenario) => scenarios.push(Scenario { seeds: seeds.unwrap_or(scenario.seeds), ..scenario }),
+            Ok(mut plan) => {
+                plan.set_seeds(seeds.unwrap_or(plan.seeds()));
+                plans.push(plan);
+            }
             Err(found) => problems.0.extend(found.0),
         }
     }
-    if problems.0.is_empty() { Ok(scenarios) } else { Err(Failure::Invalid(problems.to_string())) }
+    if problems.0.is_empty() { Ok(plans) } else { Err(Failure::Invalid(problems.to_string())) }
 }
 
-fn law_of(name: &str) -> LawKind {
-    LawKind::ALL.into_iter().find(|law| law.as_str() == name).expect("one of the possible values")
+fn law_of(name: &str) -> Result<LawChoice, String> {
+    LawChoice::of(name).ok_or_else(|| {
+        let sampling = LawKind::ALL.map(LawKind::as_str).join(", ");
+        format!("no such law; of sampling known are {sampling}; of fleets {}", FleetLaw::KNOWN)
+    })
 }
 
 /// Wrong usage that clap cannot know: the answer is like its own.

@@ -4,25 +4,26 @@ use std::fmt::Write;
 
 use super::Verdict;
 use crate::document::values::format_duration;
-use crate::simulate::metrics::{METRICS, Measured, RATIO};
-use crate::simulate::scenario::{Check, Scenario};
+use crate::simulate::metrics::{Measured, RATIO};
+use crate::simulate::plan::Plan;
+use crate::simulate::scenario::Check;
 use crate::simulate::verdict::{Judged, is_pass};
 
 /// Failed checks that the closing table names for each scenario.
 const FAILED_SHOWN: usize = 4;
 
 /// The table of one scenario.
-pub(super) fn scenario(scenario: &Scenario, seed: Option<u64>, verdict: &Verdict) -> String {
+pub(super) fn scenario(plan: &Plan, seed: Option<u64>, verdict: &Verdict) -> String {
     let (of, column) = match seed {
         Some(seed) => (format!("seed {seed}"), "value"),
-        None if scenario.seeds == 1 => ("seed 1".to_owned(), "value"),
-        None => (format!("medians of {} seeds", scenario.seeds), "median"),
+        None if plan.seeds() == 1 => ("seed 1".to_owned(), "value"),
+        None => (format!("medians of {} seeds", plan.seeds()), "median"),
     };
-    let (name, law, length) = (&scenario.name, scenario.law.as_str(), format_duration(scenario.duration));
+    let (name, law, length) = (plan.name(), plan.law(), format_duration(plan.duration()));
     let mut text = format!("\n{name}: {law}, {of}, {length} each\n");
     let _ = writeln!(text, "  {:<24} {column:>10} {:>10}  {:<28} verdict", "metric", "x oracle", "allowed");
-    for (i, metric) in METRICS.iter().enumerate() {
-        let Measured { values, ratios } = verdict.measured;
+    let Measured { names, values, ratios } = &verdict.measured;
+    for (i, metric) in names.iter().enumerate() {
         let (allowed, passed) = asked(metric, &verdict.judged);
         let line =
             format!("  {metric:<24} {:>10} {:>10}  {allowed:<28} {passed}", figure(values[i]), figure(ratios[i]));
@@ -33,17 +34,18 @@ pub(super) fn scenario(scenario: &Scenario, seed: Option<u64>, verdict: &Verdict
 }
 
 /// One line a scenario.
-pub(super) fn summary(scenarios: &[Scenario], verdicts: &[Verdict]) -> String {
-    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0).max(8);
-    let mut text = format!("\n{:<width$}  {:<9}  verdict\n", "scenario", "law");
-    for (scenario, verdict) in scenarios.iter().zip(verdicts) {
+pub(super) fn summary(plans: &[Plan], verdicts: &[Verdict]) -> String {
+    let longest = |of: fn(&Plan) -> usize, least| plans.iter().map(of).max().unwrap_or(0).max(least);
+    let (width, law_width) = (longest(|plan| plan.name().len(), 8), longest(|plan| plan.law().len(), 9));
+    let mut text = format!("\n{:<width$}  {:<law_width$}  verdict\n", "scenario", "law");
+    for (plan, verdict) in plans.iter().zip(verdicts) {
         let judged = &verdict.judged;
         let failed: Vec<String> = judged.iter().filter(|judged| !judged.pass).map(failure).collect();
         let mut shown = failed.iter().take(FAILED_SHOWN).cloned().collect::<Vec<_>>().join(", ");
         if failed.len() > FAILED_SHOWN {
             let _ = write!(shown, " and {} more", failed.len() - FAILED_SHOWN);
         }
-        let line = format!("{:<width$}  {:<9}  {}  {shown}", scenario.name, scenario.law.as_str(), word(judged));
+        let line = format!("{:<width$}  {:<law_width$}  {}  {shown}", plan.name(), plan.law(), word(judged));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text

@@ -7,16 +7,14 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::Failure;
-use crate::simulate;
 use crate::simulate::metrics::Measured;
-use crate::simulate::scenario::{LawKind, Scenario};
-use crate::simulate::trace::Run;
+use crate::simulate::plan::{Plan, Ran};
 
 /// One run to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job<'a> {
     /// What, under its own law.
-    pub(super) scenario: &'a Scenario,
+    pub(super) plan: &'a Plan,
     /// With which seed.
     pub(super) seed: u64,
 }
@@ -27,7 +25,7 @@ pub(super) struct Outcome {
     /// Its metrics, beside the oracle's on the same seed.
     pub(super) measured: Measured,
     /// The run itself; of the first job only, because a day of it is megabytes.
-    pub(super) run: Option<Run>,
+    pub(super) ran: Option<Ran>,
 }
 
 /// Does all jobs and hands each outcome to `each`, in the order of the jobs, as soon as it is its turn.
@@ -67,13 +65,8 @@ pub(super) fn run<'a>(
 }
 
 fn one(job: &Job<'_>, is_kept: bool) -> Outcome {
-    let run = simulate::run(job.scenario, job.scenario.law, job.seed);
-    let oracle = match job.scenario.law {
-        LawKind::Oracle => run.score,
-        _ => simulate::run(job.scenario, LawKind::Oracle, job.seed).score,
-    };
-    let measured = Measured::of(&run.score, &oracle);
-    Outcome { measured, run: is_kept.then_some(run) }
+    let ran = job.plan.run(job.seed);
+    Outcome { measured: job.plan.measured(job.seed, &ran), ran: is_kept.then_some(ran) }
 }
 
 /// One line on a terminal, wiped before anything else is written there.
@@ -84,7 +77,7 @@ fn progress(done: usize, jobs: &[Job<'_>]) {
     }
     // A terminal that cannot be written to needs no progress.
     let _ = match jobs.get(done) {
-        Some(job) => write!(out, "\r\x1b[K{done} of {} runs, {}\r", jobs.len(), job.scenario.name),
+        Some(job) => write!(out, "\r\x1b[K{done} of {} runs, {}\r", jobs.len(), job.plan.name()),
         None => write!(out, "\r\x1b[K"),
     };
     let _ = out.flush();

@@ -1,6 +1,7 @@
 //! A scenario file as it is written: every key optional, nothing checked but its type. `flyball schema scenario` prints
 //! this shape, and its comments are the reference of the keys.
 
+pub mod fleet;
 pub mod shape;
 
 use std::collections::BTreeMap;
@@ -8,10 +9,21 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::fleet::RawFleetScenario;
 use self::shape::RawLevel;
 use crate::document::values::DurationText;
 use crate::policy::raw::RawPolicy;
 use crate::simulate::scenario::LawKind;
+
+/// A scenario file: of the first loop, or of the second, which has the key `fleet`.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum RawScenarioFile {
+    /// Services, their SDKs, and a tracing backend.
+    Sampling(Box<RawScenario>),
+    /// Devices, their carriers, and a server.
+    Fleet(Box<RawFleetScenario>),
+}
 
 /// One plant, one policy, one verdict. Required are `services` and, under `backend`, `capacity`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

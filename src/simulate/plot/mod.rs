@@ -2,6 +2,7 @@
 //! that needs no font, script or file beside it, and follows the reader's light or dark scheme.
 
 mod axes;
+pub mod fleet;
 mod marks;
 mod thin;
 

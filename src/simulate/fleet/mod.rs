@@ -1,0 +1,25 @@
+//! Fleets on fake time: devices behind the NATs of their carriers, a way that loses packets, power and radio that come and
+//! go, and a server around the real governor. Event by event, so that a day of thousands of devices takes seconds, and
+//! coverage is summed exactly.
+//!
+//! Devices are the real state machine of `flyball_sdk::device`, driven without sockets; what a NAT does with a binding is
+//! Linux's conntrack, by the packet. Left out: the time that the way takes, reordering, duplicates, and everything about
+//! keys and labels.
+
+mod agenda;
+mod device;
+mod draw;
+mod law;
+mod ledger;
+mod loss;
+pub mod metrics;
+mod nat;
+mod plant;
+mod recorder;
+pub mod scenario;
+mod server;
+pub mod trace;
+pub mod trajectory;
+
+pub use draw::facts;
+pub use plant::run;
