@@ -79,7 +79,9 @@ fn rate() {
         };
         let (a, b) = (turn(&server), turn(&bare));
         println!("{:>6} {a:>12.0} {b:>12.0} {:>7.3}", round + 1, a / b);
-        (ours.push(a), theirs.push(b), ratios.push(a / b));
+        ours.push(a);
+        theirs.push(b);
+        ratios.push(a / b);
     }
     ratios.sort_by(f64::total_cmp);
     let (least, most, ratio) = (ratios[0], ratios[ROUNDS - 1], ratios[ROUNDS / 2]);

@@ -141,7 +141,9 @@ mod tests {
         assert!(silence.has_moved && silence.is_same_address && !silence.is_doubtful, "{silence:?}");
         assert_eq!((silence.silence, silence.class), (synthetic::seconds(45.1), BindingClass::Unreplied));
         let (direct, mut observed) = direct();
-        let names = |direct: &Direct| direct.cohorts.since(1).iter().map(|entry| entry.key.name.to_string()).collect();
+        let names = |direct: &Direct| -> Vec<String> {
+            direct.cohorts.since(1).iter().map(|entry| entry.key.name.to_string()).collect()
+        };
         direct.observations.try_send(vec![direct.observation(&gap()).expect("told")]).expect("room");
         assert_eq!(observed.try_recv().expect("told")[0].cohort.0, 1);
         assert_eq!(names(&direct), vec!["carrier=a,region=eu".to_owned()]);

@@ -114,7 +114,10 @@ impl FleetRooms {
         }
         if let Some(server) = self.gateways {
             let serving = server.run(shutdown.clone());
-            let serving = async move { Ok::<(), Infallible>(serving.await) };
+            let serving = async move {
+                serving.await;
+                Ok::<(), Infallible>(())
+            };
             doors.spawn(noted(serving, Door::Gateways, down, shutdown.clone()));
         }
         rooms.spawn(self.keepalive.run(policies, doors_closed.clone()));

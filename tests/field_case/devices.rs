@@ -14,6 +14,7 @@ use flyball_sdk::device::endpoint::Endpoint;
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::jitter::Pace;
 use flyball_sdk::device::key::{MacKey, derive};
+use flyball_sdk::device::labels::DeviceLabels;
 use flyball_sdk::device::machine::{Bounds, Flow, INITIAL, Machine, Memory, Output, Settings};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -136,7 +137,7 @@ impl<'a> One<'a> {
         let initial = Pace { interval: Duration::from_secs(9), jitter: 0, retry: 12, ..INITIAL };
         let settings = Settings { initial, bounds, ..Settings::new(device, KEY_ID) };
         let machine = Machine::new(settings, Memory::for_next_boot(None, 0), Duration::ZERO);
-        let endpoint = Endpoint::new(machine, MacKey::new(&derive(&MASTER, KEY_ID, device)), "");
+        let endpoint = Endpoint::new(machine, MacKey::new(&derive(&MASTER, KEY_ID, device)), &DeviceLabels::default());
         let flows = std::array::from_fn(|number| (number == 0).then(open));
         Self { endpoint, flows, live, known: &live.known[&device], started: Instant::now(), out: Vec::new() }
     }

@@ -28,7 +28,10 @@ fn device(bed: &Bed, id: DeviceId) -> UdpDevice {
     let memory = Memory::for_next_boot(None, 1_795_000_000);
     let key = MacKey::new(&derive(&MASTER, 1, id));
     let machine = Machine::new(settings, memory, Duration::ZERO);
-    UdpDevice::new(Endpoint::new(machine, key, "carrier=a\nregion=eu\n"), bed.address.to_string())
+    UdpDevice::new(
+        Endpoint::new(machine, key, &"carrier=a,region=eu".parse().expect("labels")),
+        bed.address.to_string(),
+    )
 }
 
 fn whole() {

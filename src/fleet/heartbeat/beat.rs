@@ -33,7 +33,7 @@ impl Shard {
                 self.ack(slot, head, speaker);
                 Ok(())
             }
-            Place::Highest { .. } => self.from_elsewhere(slot, head, speaker),
+            Place::Highest { .. } => self.beat_from_elsewhere(slot, head, speaker),
             Place::Late if is_there => {
                 self.registry.get_mut(slot).window.take(head.boot, head.sequence);
                 self.ack(slot, head, speaker);
@@ -82,7 +82,7 @@ impl Shard {
     }
 
     /// The newest of a device, from where it did not answer yet.
-    fn from_elsewhere(&mut self, slot: Slot, head: &Request, speaker: &Speaker) -> Result<(), Count> {
+    fn beat_from_elsewhere(&mut self, slot: Slot, head: &Request, speaker: &Speaker) -> Result<(), Count> {
         let answers = (head.kind == kind::ANSWER && head.flags & sent::NEW_ADDRESS != 0)
             .then(|| self.pending.answer(&head.device, &speaker.from, &head.cookie, self.now))
             .flatten();
@@ -191,7 +191,7 @@ impl Shard {
                 self.ack(slot, head, speaker);
                 return Ok(());
             }
-            Place::Highest { .. } => return self.from_elsewhere(slot, head, speaker),
+            Place::Highest { .. } => return self.beat_from_elsewhere(slot, head, speaker),
             Place::Replayed | Place::Stale => return Err(Count::Replayed),
             Place::Late | Place::Duplicate => return Err(Count::Copied),
         }

@@ -212,7 +212,8 @@ mod tests {
         (0..devices).for_each(|n| add(&mut registries, usize::MAX, entry(n, cohort)));
         let (parcels, received) = sync_channel(4);
         std::thread::scope(|scope| {
-            scope.spawn(|| keep(folder, &received, &table));
+            let table = &table;
+            scope.spawn(move || keep(folder, &received, table));
             for (worker, registry) in registries.iter().enumerate() {
                 Copying::begin(worker, parcels.clone()).finish(registry);
             }

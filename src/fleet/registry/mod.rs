@@ -132,7 +132,9 @@ mod tests {
             (registry.find(&entry(4_999).device), registry.find(&entry(5_000).device)),
             (None, Some(slots[5_000]))
         );
-        (0..5_000).for_each(|n| drop(registry.insert(entry(20_000 + n))));
+        for n in 0..5_000 {
+            registry.insert(entry(20_000 + n));
+        }
         assert_eq!((registry.len(), registry.places()), (10_000, 10_000));
     }
 }

@@ -125,7 +125,8 @@ mod tests {
         fn what_is_new_and_within_the_window_is_taken(order in Just((1_u32..60).collect::<Vec<_>>()).prop_shuffle()) {
             let mut window = Window::new(0, 0);
             for sequence in order {
-                prop_assert!(matches!(window.place(0, sequence), Place::Highest { .. } | Place::Late));
+                let is_taken = matches!(window.place(0, sequence), Place::Highest { .. } | Place::Late);
+                prop_assert!(is_taken, "{sequence}");
                 window.take(0, sequence);
             }
         }
