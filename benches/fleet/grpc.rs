@@ -250,7 +250,10 @@ async fn follow(mut stream: TcpStream, told: mpsc::UnboundedSender<(u64, Duratio
     let (mut input, mut out) = (Vec::with_capacity(4_096), Vec::new());
     while let Ok(1..) = stream.read_buf(&mut input).await {
         let at = now();
-        let used = take(&input, &mut out, |generation| drop(told.send((generation, at))));
+        let used = take(&input, &mut out, |generation| {
+            // Whoever counted has ended.
+            let _ = told.send((generation, at));
+        });
         input.drain(..used);
         if stream.write_all(&out).await.is_err() {
             return;

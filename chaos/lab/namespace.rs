@@ -31,8 +31,11 @@ const HOST_SETTINGS: [(&str, &str); 6] = [
     ("net/ipv6/conf/default/accept_dad", "0"),
 ];
 
-/// Settings of one that passes packets on.
-const ROUTER_SETTINGS: [(&str, &str); 2] = [("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")];
+/// Settings of one that passes packets on. Every router has the same address on its links towards the edge, so that the
+/// router above asks for a carrier's address (ARP) from one that is the carrier's own too: it must be answered all the
+/// same, or answers stop passing when what the neighbours knew of each other has aged, after some ten seconds.
+const ROUTER_SETTINGS: [(&str, &str); 3] =
+    [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/accept_local", "1"), ("net/ipv6/conf/all/forwarding", "1")];
 
 /// A network namespace. Clones are the same namespace; it ends with the last of them and the last socket inside.
 #[derive(Debug, Clone)]

@@ -110,6 +110,16 @@ impl Bed {
         self.log.lock().expect("not poisoned").join("\n")
     }
 
+    /// The counters of heartbeats.
+    pub(crate) fn counters(&self) -> String {
+        let metrics = self.lab.server().enter(|| http::get(ADMIN, "/metrics")).expect("entered");
+        let text = metrics.map(|(_, text)| text).unwrap_or_default();
+        let lines = text.lines().filter(|line| {
+            line.starts_with("flyball_heartbeat") && !line.ends_with(" 0") && !line.contains("gap_seconds")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     fn get(&self, path: &str) -> Option<serde_json::Value> {
         self.lab.server().enter(|| http::get_json(ADMIN, path)).expect("entered")
     }

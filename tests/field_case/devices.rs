@@ -55,7 +55,8 @@ impl Devices {
         let known = Arc::new(bed.households.iter().flat_map(of).collect());
         let stop = Arc::new(AtomicBool::new(false));
         let threads = bed.households.iter().map(|household| {
-            let live = Live { known: Arc::clone(&known), pushes: Arc::clone(pushes), stop: Arc::clone(&stop) };
+            let live =
+                Arc::new(Live { known: Arc::clone(&known), pushes: Arc::clone(pushes), stop: Arc::clone(&stop) });
             let ids: Vec<DeviceId> = (0..household.devices).map(|number| id(&household.carrier, number)).collect();
             let namespace: Namespace = household.device.namespace().clone();
             std::thread::spawn(move || namespace.enter(|| live_in(ids, &live)).expect("entered"))
@@ -69,6 +70,16 @@ impl Devices {
             let interval = Duration::from_millis(known.interval_ms.load(Ordering::Relaxed));
             is_right(&known.carrier, Pace { interval, ..INITIAL })
         })
+    }
+
+    /// How many devices have which interval, for people.
+    pub(crate) fn intervals(&self) -> String {
+        let mut counts = std::collections::BTreeMap::new();
+        for known in self.known.values() {
+            *counts.entry((known.carrier.as_str(), known.interval_ms.load(Ordering::Relaxed))).or_insert(0) += 1;
+        }
+        let lines = counts.iter().map(|((carrier, ms), count)| format!("{count} of {carrier} at {ms} ms"));
+        lines.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn carrier(&self, device: DeviceId) -> &str {
@@ -102,44 +113,44 @@ struct Live {
 }
 
 /// Runs the devices of a household on this thread, until told to stop.
-fn live_in(ids: Vec<DeviceId>, live: &Live) {
+fn live_in(ids: Vec<DeviceId>, live: &Arc<Live>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = LocalSet::new();
-    local.block_on(&runtime, async {
-        let devices = u32::try_from(ids.len()).expect("some hundred");
-        let tasks = ids.into_iter().zip(0..).map(|(device, number)| async move {
+    let devices = u32::try_from(ids.len()).expect("some hundred");
+    for (device, number) in ids.into_iter().zip(0..) {
+        let live = Arc::clone(live);
+        // A task for each: in one task together they would share what one may do before it lets others.
+        local.spawn_local(async move {
             sleep(START_WITHIN * number / devices).await;
-            One::new(device, live).run().await
+            One::new(device, live).run().await;
         });
-        let all = futures_util::future::join_all(tasks);
-        let stopped = async {
-            while !live.stop.load(Ordering::Relaxed) {
-                sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! { _ = all => {} () = stopped => {} }
+    }
+    local.block_on(&runtime, async {
+        while !live.stop.load(Ordering::Relaxed) {
+            sleep(LOOK_EVERY).await;
+        }
     });
 }
 
 /// One device and its sockets.
-struct One<'a> {
+struct One {
     endpoint: Endpoint,
     flows: [Option<UdpSocket>; Flow::COUNT],
-    live: &'a Live,
-    known: &'a Known,
+    live: Arc<Live>,
+    device: DeviceId,
     started: Instant,
     out: Vec<Output>,
 }
 
-impl<'a> One<'a> {
-    fn new(device: DeviceId, live: &'a Live) -> Self {
+impl One {
+    fn new(device: DeviceId, live: Arc<Live>) -> Self {
         let bounds = Bounds::new(Duration::from_secs(1), Duration::from_secs(300)).expect("sound");
         let initial = Pace { interval: Duration::from_secs(9), jitter: 0, retry: 12, ..INITIAL };
         let settings = Settings { initial, bounds, ..Settings::new(device, KEY_ID) };
         let machine = Machine::new(settings, Memory::for_next_boot(None, 0), Duration::ZERO);
         let endpoint = Endpoint::new(machine, MacKey::new(&derive(&MASTER, KEY_ID, device)), &DeviceLabels::default());
         let flows = std::array::from_fn(|number| (number == 0).then(open));
-        Self { endpoint, flows, live, known: &live.known[&device], started: Instant::now(), out: Vec::new() }
+        Self { endpoint, flows, live, device, started: Instant::now(), out: Vec::new() }
     }
 
     async fn run(mut self) {
@@ -185,8 +196,9 @@ impl<'a> One<'a> {
         }
         let pace = self.endpoint.machine.pace();
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).expect("short");
-        self.known.interval_ms.store(ms(pace.interval), Ordering::Relaxed);
-        self.known.longest_ms.store(ms(pace.longest()), Ordering::Relaxed);
+        let known = &self.live.known[&self.device];
+        known.interval_ms.store(ms(pace.interval), Ordering::Relaxed);
+        known.longest_ms.store(ms(pace.longest()), Ordering::Relaxed);
     }
 }
 

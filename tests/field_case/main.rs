@@ -91,11 +91,9 @@ fn field_case() -> Result<(), Failed> {
     let bed = Bed::start(plans(), &[("field", FIELD_BEFORE), ("trap", TRAP_BEFORE)]);
     let pushes = Pushes::new();
     let devices = Devices::start(&bed, &pushes);
-    wait_for("all devices to beat at the fixed intervals", Duration::from_secs(40), || {
-        devices
-            .is_every(|carrier, pace| pace.interval == if carrier == "trap" { TRAP_FIXED } else { FIXED })
-            .then_some(())
-    });
+    until("all devices to beat at the fixed intervals", Duration::from_secs(60), &bed, &devices, || {
+        devices.is_every(|carrier, pace| pace.interval == if carrier == "trap" { TRAP_FIXED } else { FIXED })
+    })?;
     let longest = devices.longest();
     let pusher = Pusher::start(bed.lab.server(), PORT, &pushes, longest);
     std::thread::sleep(BEFORE);
@@ -104,7 +102,7 @@ fn field_case() -> Result<(), Failed> {
     bed.reload(&[("field", FIELD_AFTER), ("trap", TRAP_AFTER)]);
     std::thread::sleep(GRACE);
     let before = Row::new("before", &pushes, &devices, 0);
-    wait_for("the NATs to be learnt", LEARNT_WITHIN, || is_learnt(&bed, &devices).then_some(()));
+    until("the NATs to be learnt", LEARNT_WITHIN, &bed, &devices, || is_learnt(&bed, &devices))?;
     let learning = started.elapsed();
     // What was learnt last reaches a device with its next beat, and takes the place of the wait after that.
     std::thread::sleep(2 * FIXED);
@@ -118,6 +116,26 @@ fn field_case() -> Result<(), Failed> {
     let _ = after_before;
     report(&before, &after, learning, &bed);
     judge(&before, &after).map_err(|why| format!("{why}\n{}", bed.logged()).into())
+}
+
+/// Waits, and tells what it was that it waited for in vain.
+fn until(
+    what: &str,
+    limit: Duration,
+    bed: &Bed,
+    devices: &Devices,
+    mut is_so: impl FnMut() -> bool,
+) -> Result<(), Failed> {
+    let started = Instant::now();
+    while !is_so() {
+        if started.elapsed() > limit {
+            let cohorts: Vec<String> = bed.cohorts().iter().map(ToString::to_string).collect();
+            let seen = [devices.intervals(), cohorts.join("\n"), bed.counters(), bed.logged()].join("\n");
+            return Err(format!("waited {limit:?} in vain for {what}\n{seen}").into());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
 }
 
 /// Every cohort of the field says so, and every device has left the floor.
