@@ -111,6 +111,13 @@ impl Device {
         }
     }
 
+    /// Its NAT is another one now. What it spent on learning the one before does not count: a device that may test no more
+    /// would stay at the floor until the next day, which costs more than tests do.
+    pub(super) fn begin_anew(&mut self) {
+        self.shown.forget();
+        self.packets = 0;
+    }
+
     /// Takes `packets` from the day's allowance, if it has them.
     pub(super) fn spend(&mut self, packets: u16, allowance: u32, day: u8) -> bool {
         if self.day != day {

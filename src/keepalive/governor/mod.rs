@@ -237,8 +237,8 @@ impl Governor {
             cohort.is_remembered = false;
         }
         for slot in &cohort.members {
-            let shown = &mut self.devices.get_mut(*slot).shown;
-            if change == Change::Shorter { shown.forget() } else { shown.forget_expiry() }
+            let device = self.devices.get_mut(*slot);
+            if change == Change::Shorter { device.begin_anew() } else { device.shown.forget_expiry() }
         }
         cohort.look_at_all();
     }

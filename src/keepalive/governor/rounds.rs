@@ -181,7 +181,8 @@ fn watch(cohort: &mut Cohort, desk: &mut Desk<'_>) {
     let Some(lifetime) = lifetime.or(cohort.offers.first().map(|offer| offer.lower)) else { return };
     let interval = interval_of(cohort, device);
     let is_longer = !is_lower && (is_seen_anyway || turn.is_multiple_of(LONGER_EVERY));
-    let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(lifetime) };
+    let borne = cohort.longest_wait(device).filter(|_| !is_lower).unwrap_or(lifetime);
+    let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(borne) };
     give(cohort, slot, order, cohort.paced_class(), desk);
     let rest = rest(cohort, order, interval) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
     cohort.round.not_before = desk.second.saturating_add(rest.clamp(1.0, 86_400.0) as u32);
@@ -211,7 +212,7 @@ fn call(cohort: &mut Cohort, desk: &mut Desk<'_>) {
         return;
     }
     for slot in pick(cohort, desk.devices, wanted, |device| device.counted.all(Is::PROVEN)) {
-        let Some(lifetime) = desk.devices.get(slot).shown.supported(&cohort.offers) else { continue };
-        give(cohort, slot, ProbeOrder::one(lifetime), cohort.paced_class(), desk);
+        let Some(wait) = cohort.longest_wait(desk.devices.get(slot)) else { continue };
+        give(cohort, slot, ProbeOrder::one(wait), cohort.paced_class(), desk);
     }
 }
