@@ -110,6 +110,7 @@ impl Learning {
         self.begin();
         if let Search::Running(belief) = &mut self.search {
             belief.observe(cell, evidence(outcome));
+            self.is_learnt = false;
         }
         self.mixture.observe(device, cell, outcome);
         self.is_stale = true;
