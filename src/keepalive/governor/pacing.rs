@@ -200,7 +200,8 @@ impl Cohort {
         let mut boxes = self.paced().offers();
         if known.offer().is_none() {
             if !self.offers.is_empty() && !known.is_learnt() {
-                return self.offers.clone();
+                let is_possible = |offer: &&Offer| offer.lower < known.bounds().1;
+                return self.offers.iter().filter(is_possible).copied().collect();
             }
             let early = Cell::at_most(interval::floor(&self.fleet.interval) * OFFER_EARLY_FLOORS);
             let lower = Some(known.bounds().0).filter(|lower| known.is_searching() && *lower >= early);
