@@ -110,7 +110,8 @@ impl Cohort {
 
     /// A binding that does not outlive the longest wait that its device's pace allows, or one that outlives what it did
     /// not, is a sign of a change. An expiry above that wait is none: a timer's wheel forgets earlier one time than the
-    /// other, and what follows from that is a bound a little lower, not a search from the start.
+    /// other, and what follows from that is a bound a little lower, not a search from the start. Nor is that of a device whose
+    /// pace is by its own survival alone: it may have been the end of a wheel.
     fn look_for_change(&mut self, device: &Device, seen: &Seen) {
         let is_survival = seen.outcome == Outcome::Survived;
         let error = match seen.outcome {
@@ -118,7 +119,8 @@ impl Cohort {
             Outcome::Expired { false_probability } => false_probability,
         };
         let cell = Cell::at_most(seen.silence);
-        let is_within_pace = self.longest_wait(device).is_some_and(|wait| cell <= wait);
+        let is_of_a_box = device.shown.supported(&self.offers).is_some_and(|one| self.is_offered(one));
+        let is_within_pace = is_of_a_box && self.longest_wait(device).is_some_and(|wait| cell <= wait);
         let is_above_box = self.offers.len() == 1 && cell > self.paced().lowest().bounds().1;
         let was_expired = device.shown.expired().map_or(is_above_box, |expired| cell >= expired);
         let found = if is_within_pace {
@@ -136,6 +138,10 @@ impl Cohort {
         }
         // What shortens the pace is acted on first.
         self.change = if self.change == Some(Change::Shorter) { self.change } else { found.or(self.change) };
+    }
+
+    fn is_offered(&self, lifetime: Cell) -> bool {
+        self.offers.iter().any(|offer| offer.lower == lifetime)
     }
 
     /// The longest silence that the lifetime which a device has shown lets its pace ask of the NAT.

@@ -8,8 +8,8 @@
 //! The cohort's order is what a device may do of which nothing is known. It stays at the floor until nine devices in ten
 //! have survived more; each that has is raised by itself before, each that has not is kept back by itself afterwards.
 //! All of it is by level and not by edge: reviewing twice says the same. But what a device was told is taken for what it
-//! has: that a command arrives in the end is for the edges, which keep the latest one of each device,
-//! and a test of which nothing is heard is ordered again.
+//! has: that a command arrives in the end is for the edges, which keep the latest one of each device, and a test of which
+//! nothing is heard is ordered again.
 //!
 //! A decision costs what has changed: cohorts are walked (at most 4,096), devices only where their evidence or their
 //! cohort's offers changed, and [`review::COMMANDS_MAX`] of them at a time.

@@ -14,6 +14,8 @@ use crate::keepalive::observation::BindingClass;
 
 /// Devices that look for a single box together: more would not learn it in fewer rounds.
 const SEARCHERS: usize = 8;
+/// The same for bindings that no pace depends on: nobody waits for what they find, so that few take fewer tests.
+const SEARCHERS_UNPACED: usize = 2;
 /// Devices that are asked at a time whether it is one.
 const CONFIRMERS: usize = 64;
 /// Members that are looked at for one that is free, for each that is needed.
@@ -118,7 +120,11 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
         cohort.is_dirty = true;
         return;
     }
-    let count = most.min(if is_searching { SEARCHERS } else { CONFIRMERS });
+    let count = most.min(match (is_searching, is_paced) {
+        (true, true) => SEARCHERS,
+        (true, false) => SEARCHERS_UNPACED,
+        (false, _) => CONFIRMERS,
+    });
     let known: HashSet<DeviceId> = learning.brackets().iter().map(|bracket| bracket.device).collect();
     let day = desk.day();
     let (packets, allowance) = (FLOW_PACKETS * u16::from(flows), cohort.fleet.probes.packets_per_day);

@@ -9,9 +9,9 @@ use super::Outcome;
 pub const DEVICES_MAX: usize = 256;
 /// A timer wheel forgets anywhere in `[T, T + granularity]`; up to this many cells (11.6 %) a device's own contradiction
 /// is taken for one. Wider ones are a false expiry, or a device that moved.
-pub const WHEEL_CELLS: u16 = 22;
+pub(super) const WHEEL_CELLS: u16 = 22;
 /// No expiry seen.
-pub const NEVER: u16 = CELLS;
+pub(super) const NEVER: u16 = CELLS;
 
 /// One device's evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
