@@ -16,8 +16,6 @@
 
 use flyball_sdk::device::id::DeviceId;
 
-use super::mixture::{BoxEstimate, SearchWeights};
-
 /// Up to each error rate: what an accident scores, and the limit.
 const LIMITS: [(f64, Limit); 11] = [
     (0.005, Limit { accident: 5, alarm: 13 }),
@@ -34,15 +32,6 @@ const LIMITS: [(f64, Limit); 11] = [
 ];
 /// Devices whose accidents are remembered, so that each counts once until the score is back at zero.
 const ACCIDENTS_MAX: usize = 32;
-/// An octave of the grid: twice the lifetime.
-const OCTAVE_CELLS: i32 = 139;
-/// How far around half and twice the old lifetime the new one is looked for first.
-const NEAR_CELLS: i32 = 6;
-/// Parts of the search after a change: half or twice the old lifetime, the same again, and what was usual before.
-const JUMP_SHARE: f64 = 0.4;
-const FAR_JUMP_SHARE: f64 = 0.1;
-/// Part of the search that stays on the side that the change does not point to.
-const OTHER_SIDE_SHARE: f64 = 0.1;
 
 /// A change that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,50 +121,11 @@ impl Score {
     }
 }
 
-/// Where the lifetime is looked for after a change, when these boxes were known: half (or twice) of what they had before
-/// all, and `usual` for the rest. Nothing that was possible becomes impossible.
-pub fn weights_after(change: Change, boxes: &[BoxEstimate], usual: &SearchWeights) -> SearchWeights {
-    let direction = if change == Change::Shorter { -1 } else { 1 };
-    let mut weights: Vec<f64> = usual.parts().collect();
-    let total: f64 = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let old = old_cell(change, boxes);
-    for (cell, weight) in weights.iter_mut().enumerate() {
-        let is_other_side = old.is_some_and(|old| (cell as i32 - old) * direction > 0) != old.is_some();
-        *weight /= total / if is_other_side { OTHER_SIDE_SHARE } else { 1.0 };
-    }
-    for one in boxes {
-        let middle = i32::from(u16::midpoint(one.lower.number(), one.upper.number()));
-        add_near(&mut weights, middle + direction * OCTAVE_CELLS, JUMP_SHARE * one.share);
-        add_near(&mut weights, middle + 2 * direction * OCTAVE_CELLS, FAR_JUMP_SHARE * one.share);
-    }
-    SearchWeights::new(weights)
-}
-
-/// The end of what was known that the change is seen from.
-fn old_cell(change: Change, boxes: &[BoxEstimate]) -> Option<i32> {
-    let cell = match change {
-        Change::Shorter => boxes.last().map(|one| one.upper),
-        Change::Longer => boxes.first().map(|one| one.lower),
-    };
-    cell.map(|cell| i32::from(cell.number()))
-}
-
-fn add_near(weights: &mut [f64], middle: i32, share: f64) {
-    let cells = f64::from(2 * NEAR_CELLS + 1);
-    for cell in middle - NEAR_CELLS..=middle + NEAR_CELLS {
-        if let Some(weight) = usize::try_from(cell).ok().and_then(|cell| weights.get_mut(cell)) {
-            *weight += share / cells;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flyball_sdk::device::probe::Cell;
     use rand::{RngExt, SeedableRng};
     use rand_pcg::Pcg64;
-    use std::time::Duration;
 
     fn device(n: u64) -> DeviceId {
         DeviceId(u128::from(n).to_be_bytes())
@@ -285,20 +235,5 @@ mod tests {
         (0..2).for_each(|n| assert_eq!(watch.at_interval(device(n), false, 0.001), None));
         let seen = (2..20).find(|n| watch.at_interval(device(*n), false, 0.05).is_some());
         assert_eq!(seen, Some(5), "six in all");
-    }
-
-    #[test]
-    fn after_a_change_half_of_the_old_lifetime_is_looked_for_first_and_nothing_is_ruled_out() {
-        let usual = SearchWeights::new(std::iter::repeat_n(1.0, 2_048));
-        let at = |seconds: u64| Cell::at_most(Duration::from_secs(seconds));
-        let boxes = [BoxEstimate { lower: at(118), upper: at(121), share: 1.0 }];
-        let weight = |weights: &SearchWeights, seconds: u64| {
-            weights.parts().nth(usize::from(at(seconds).number())).expect("a cell")
-        };
-        let shorter = weights_after(Change::Shorter, &boxes, &usual);
-        assert!(weight(&shorter, 60) > 20.0 * weight(&shorter, 80) && weight(&shorter, 200) > 0.0);
-        assert!(weight(&shorter, 80) > weight(&shorter, 200));
-        let longer = weights_after(Change::Longer, &boxes, &usual);
-        assert!(weight(&longer, 240) > 20.0 * weight(&longer, 200) && weight(&longer, 30) > 0.0);
     }
 }

@@ -116,8 +116,8 @@ impl Boxes {
 
     /// Searches come first: what is found is offered, and then confirmed by those who try it.
     fn open_at(&self) -> Option<usize> {
-        let is_searching = |layer: &Layer| layer.learning.is_searching();
         let is_open = |layer: &Layer| !layer.learning.is_learnt();
+        let is_searching = |layer: &Layer| is_open(layer) && layer.learning.is_searching();
         self.layers.iter().position(is_searching).or_else(|| self.layers.iter().position(is_open))
     }
 }

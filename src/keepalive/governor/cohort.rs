@@ -94,7 +94,7 @@ pub(super) struct Counts {
 }
 
 impl Cohort {
-    /// Of which nothing is known but what neighbours have.
+    /// Of which nothing is known.
     pub(super) fn new(index: CohortIndex, entry: CohortEntry, fleet: Arc<Fleet>, ground: &Arc<Ground>) -> Self {
         let fresh = || Boxes::new(Arc::clone(ground));
         Self {

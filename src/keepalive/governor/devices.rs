@@ -111,17 +111,27 @@ impl Device {
         }
     }
 
+    /// Its NAT is another one now. What it spent on learning the one before does not count: a device that may test no more
+    /// would stay at the floor until the next day, which costs more than tests do.
+    pub(super) fn begin_anew(&mut self) {
+        self.shown.forget();
+        self.packets = 0;
+    }
+
     /// Takes `packets` from the day's allowance, if it has them.
     pub(super) fn spend(&mut self, packets: u16, allowance: u32, day: u8) -> bool {
-        if self.day != day {
-            (self.day, self.packets) = (day, 0);
-        }
-        let spent = self.packets.saturating_add(packets);
-        let is_within = u32::from(spent) <= allowance;
+        let is_within = self.has_left(packets, allowance, day);
         if is_within {
-            self.packets = spent;
+            self.packets = packets + if self.day == day { self.packets } else { 0 };
+            self.day = day;
         }
         is_within
+    }
+
+    /// Whether the day's allowance has these `packets` left.
+    pub(super) fn has_left(&self, packets: u16, allowance: u32, day: u8) -> bool {
+        let spent = if self.day == day { self.packets } else { 0 };
+        u32::from(spent) + u32::from(packets) <= allowance.min(u32::from(u16::MAX))
     }
 }
 

@@ -17,6 +17,7 @@ use super::cohort::Cohort;
 use super::devices::Device;
 use crate::keepalive::change::Change;
 use crate::keepalive::device::at_least;
+use crate::keepalive::interval;
 use crate::keepalive::mixture::Outcome;
 use crate::keepalive::observation::{BindingClass, Probe, Silence};
 
@@ -107,8 +108,10 @@ impl Cohort {
         }
     }
 
-    /// A device that does not survive what it survived before, or survives what it did not, is a sign of a change; it is
-    /// of no consequence for this that other devices have other boxes.
+    /// A binding that does not outlive the longest wait that its device's pace allows, or one that outlives what it did
+    /// not, is a sign of a change. An expiry above that wait is none: a timer's wheel forgets earlier one time than the
+    /// other, and what follows from that is a bound a little lower, not a search from the start. Nor is that of a device whose
+    /// pace is by its own survival alone: it may have been the end of a wheel.
     fn look_for_change(&mut self, device: &Device, seen: &Seen) {
         let is_survival = seen.outcome == Outcome::Survived;
         let error = match seen.outcome {
@@ -116,17 +119,18 @@ impl Cohort {
             Outcome::Expired { false_probability } => false_probability,
         };
         let cell = Cell::at_most(seen.silence);
-        let was_survived = device.shown.survived().is_some_and(|survived| cell <= survived);
+        let is_of_a_box = device.shown.supported(&self.offers).is_some_and(|one| self.is_offered(one));
+        let is_within_pace = is_of_a_box && self.longest_wait(device).is_some_and(|wait| cell <= wait);
         let is_above_box = self.offers.len() == 1 && cell > self.paced().lowest().bounds().1;
         let was_expired = device.shown.expired().map_or(is_above_box, |expired| cell >= expired);
-        let found = if was_survived {
+        let found = if is_within_pace {
             self.watch.at_interval(device.id, is_survival, error)
         } else if was_expired && self.paced().lowest().is_learnt() {
             self.watch.above(device.id, is_survival, error)
         } else {
             None
         };
-        if (was_survived && !is_survival) || (was_expired && is_survival) {
+        if (is_within_pace && !is_survival) || (was_expired && is_survival) {
             self.round.call_witnesses();
         }
         if found.is_some() {
@@ -134,6 +138,18 @@ impl Cohort {
         }
         // What shortens the pace is acted on first.
         self.change = if self.change == Some(Change::Shorter) { self.change } else { found.or(self.change) };
+    }
+
+    fn is_offered(&self, lifetime: Cell) -> bool {
+        self.offers.iter().any(|offer| offer.lower == lifetime)
+    }
+
+    /// The longest silence that the lifetime which a device has shown lets its pace ask of the NAT.
+    pub(super) fn longest_wait(&self, device: &Device) -> Option<Cell> {
+        let lifetime = device.shown.supported(&self.offers)?;
+        let bounds = &self.fleet.interval;
+        let wait = interval::longest(bounds, interval::paced(bounds, lifetime.silence()).interval);
+        Some(at_least(wait).min(lifetime))
     }
 
     fn close_flow(&mut self, device: &mut Device, silence: Duration) {

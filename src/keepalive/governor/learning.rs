@@ -110,6 +110,7 @@ impl Learning {
         self.begin();
         if let Search::Running(belief) = &mut self.search {
             belief.observe(cell, evidence(outcome));
+            self.is_learnt = false;
         }
         self.mixture.observe(device, cell, outcome);
         self.is_stale = true;
@@ -119,7 +120,10 @@ impl Learning {
     pub(super) fn refresh(&mut self) {
         if std::mem::take(&mut self.is_stale) {
             self.estimate = self.mixture.estimate(CONFIDENCE);
-            if !is_one_box(self.mixture.brackets()) {
+            // Within a wheel's width devices do not contradict each other; but many of them that forget before what was
+            // found on a few do.
+            let is_refuted = self.found.is_some_and(|(lower, _)| self.estimate.upper <= lower);
+            if is_refuted || !is_one_box(self.mixture.brackets()) {
                 (self.search, self.found) = (Search::Ended, None);
             }
         }

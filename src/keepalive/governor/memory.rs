@@ -1,8 +1,10 @@
 //! What the second loop hands to a later process: what was learnt of each cohort, and the last generation.
 //!
 //! A cohort's evidence is handed on as that of a few devices, its offers as they are: after a restart a fleet goes on at
-//! its pace, and is tested again by and by instead of all at once. Devices that are worse off than their cohort are
-//! handed on by name, up to a bound, so that a restart costs them nothing.
+//! its pace, and is tested again by and by instead of all at once.
+//!
+//! Limits: devices that are worse off than their cohort are not handed on by name. After a restart they go by the cohort's
+//! pace until a test or a beat of theirs shows that they cannot.
 
 use std::sync::Arc;
 

@@ -7,7 +7,9 @@
 //!
 //! The cohort's order is what a device may do of which nothing is known. It stays at the floor until nine devices in ten
 //! have survived more; each that has is raised by itself before, each that has not is kept back by itself afterwards.
-//! All of it is by level and not by edge: a command that was lost is found missing when the device is reviewed again.
+//! All of it is by level and not by edge: reviewing twice says the same. But what a device was told is taken for what it
+//! has: that a command arrives in the end is for the edges, which keep the latest one of each device, and a test of which
+//! nothing is heard is ordered again.
 //!
 //! A decision costs what has changed: cohorts are walked (at most 4,096), devices only where their evidence or their
 //! cohort's offers changed, and [`review::COMMANDS_MAX`] of them at a time.
@@ -237,8 +239,8 @@ impl Governor {
             cohort.is_remembered = false;
         }
         for slot in &cohort.members {
-            let shown = &mut self.devices.get_mut(*slot).shown;
-            if change == Change::Shorter { shown.forget() } else { shown.forget_expiry() }
+            let device = self.devices.get_mut(*slot);
+            if change == Change::Shorter { device.begin_anew() } else { device.shown.forget_expiry() }
         }
         cohort.look_at_all();
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_sdk::device::probe::{CELLS, Cell};
+use flyball_sdk::device::probe::{CELLS, Cell, SETTLE};
 
 use super::boxes::Boxes;
 use super::cohort::{Cohort, ceiling_lifetime, place};
@@ -30,6 +30,8 @@ const RENEW_SHARE: u32 = 10;
 const RENEW_AFTER_FLOORS: u32 = 40;
 /// A bound that falls below this part of itself is a lifetime that fell; less is the bound being learnt.
 const FALL: f64 = 0.95;
+/// Bindings of up to so many times what a second ack adds to them, 42 s, are short.
+const SHORT_SETTLES: u32 = 20;
 /// Offers nearer to each other than this are one.
 const SAME_CELLS: u16 = 6;
 
@@ -140,8 +142,7 @@ impl Cohort {
             return Choice { interval: floor, verdict: Verdict::Hostile, reason: Reason::Hostile, is_hostile: true };
         }
         let Some(offer) = self.offers.first() else {
-            let reason = if self.told.reason == Reason::Shorter { Reason::Shorter } else { Reason::Prior };
-            let reason = if floor < self.told.order.pace.interval { Reason::Shorter } else { reason };
+            let reason = if floor < self.told.order.pace.interval { Reason::Shorter } else { self.unproven() };
             return Choice { interval: floor, verdict: Verdict::Learning, reason, is_hostile: false };
         };
         let verdict = if self.paced().lowest().is_learnt() { Verdict::Learnt } else { Verdict::Learning };
@@ -170,13 +171,18 @@ impl Cohort {
             return (in_force, Reason::AwaitsRelease);
         }
         if !self.is_rise_proven() {
-            return (in_force, Reason::Prior);
+            return (in_force, self.unproven());
         }
         if interval::is_worth_a_change(in_force, next.interval) {
             (next.interval, by_limit)
         } else {
             (in_force, Reason::Hysteresis)
         }
+    }
+
+    /// Why the pace is what it is while a longer one is not proven: nothing is known yet, or a lifetime fell.
+    fn unproven(&self) -> Reason {
+        if self.told.reason == Reason::Shorter { Reason::Shorter } else { Reason::Prior }
     }
 
     /// Whether so many devices outlived what the shortest offer asks for that the whole cohort may have it.
@@ -194,7 +200,8 @@ impl Cohort {
         let mut boxes = self.paced().offers();
         if known.offer().is_none() {
             if !self.offers.is_empty() && !known.is_learnt() {
-                return self.offers.clone();
+                let is_possible = |offer: &&Offer| offer.lower < known.bounds().1;
+                return self.offers.iter().filter(is_possible).copied().collect();
             }
             let early = Cell::at_most(interval::floor(&self.fleet.interval) * OFFER_EARLY_FLOORS);
             let lower = Some(known.bounds().0).filter(|lower| known.is_searching() && *lower >= early);
@@ -216,11 +223,14 @@ impl Cohort {
         Offer { lower: self.offers.iter().find(is_same).map_or(lower, |old| old.lower), ..offer }
     }
 
+    /// Beats that ended a shorter silence than this cannot have made a new binding. Where bindings are so short that the
+    /// second ack's own refreshing is a good part of them, it is worth its packet after every beat: it halves what holes
+    /// in the coverage cost there.
     fn second_ack_after(&self) -> Option<Duration> {
         let SecondAck::After(least) = self.fleet.second_ack else { return None };
         let unreplied = self.boxes[place(BindingClass::Unreplied)].lowest();
         let is_known = !unreplied.brackets().is_empty() && !unreplied.is_searching();
         let lower = is_known.then(|| unreplied.bounds().0.silence());
-        Some(lower.unwrap_or(least).max(least))
+        Some(lower.filter(|lower| *lower > SETTLE * SHORT_SETTLES).unwrap_or(least).max(least))
     }
 }

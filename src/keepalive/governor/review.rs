@@ -16,7 +16,7 @@ use crate::time::Tick;
 /// Commands of one decision at most; the others wait for the next one.
 pub(super) const COMMANDS_MAX: usize = 10_000;
 /// Packets that a device sends for a side flow: open, settle, three tests, a report and its retries.
-const FLOW_PACKETS: u16 = 8;
+pub(super) const FLOW_PACKETS: u16 = 8;
 /// Time that an order and its report may take on the way, beyond the silence, in floors.
 const SLACK_FLOORS: u32 = 6;
 const UNIT: Duration = Duration::from_millis(100);

@@ -8,12 +8,14 @@ use flyball_sdk::device::probe::{Cell, ProbeOrder, SETTLE};
 
 use super::cohort::{Cohort, place};
 use super::devices::{Device, Devices, Is, Slot};
-use super::review::{Desk, give, interval_of};
+use super::review::{Desk, FLOW_PACKETS, give, interval_of};
 use crate::keepalive::interval;
 use crate::keepalive::observation::BindingClass;
 
 /// Devices that look for a single box together: more would not learn it in fewer rounds.
 const SEARCHERS: usize = 8;
+/// The same for bindings that no pace depends on: nobody waits for what they find, so that few take fewer tests.
+const SEARCHERS_UNPACED: usize = 2;
 /// Devices that are asked at a time whether it is one.
 const CONFIRMERS: usize = 64;
 /// Members that are looked at for one that is free, for each that is needed.
@@ -27,6 +29,8 @@ const WATCH_SHARE: f64 = 0.02;
 const LONGER_EVERY: u32 = 4;
 /// Steps from the lifetime to the longer one that is looked for, in turn: 90 %, 17 % and 38 % longer.
 const LONGER_STEPS: [u8; 3] = [7, 5, 6];
+/// A search that nobody can be asked for is taken up again after so many floors: a quarter of an hour.
+const REST_FLOORS: u32 = 60;
 /// Devices that are asked at once when one contradicts what it showed before.
 const WITNESSES: u32 = 8;
 
@@ -63,10 +67,7 @@ pub(super) fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
     }
     match class_to_learn(cohort) {
         Some(_) if desk.plans == 0 => {}
-        Some(class) => {
-            desk.plans -= 1;
-            learn(cohort, class, desk);
-        }
+        Some(class) => learn(cohort, class, desk),
         None => watch(cohort, desk),
     }
 }
@@ -107,7 +108,6 @@ fn open_cells(device: &Device, bits: u16) -> impl Iterator<Item = Cell> {
 }
 
 fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
-    cohort.is_dirty = true;
     cohort.round.not_before = desk.second + interval::floor(&cohort.fleet.interval).as_secs() as u32 / 4;
     let is_paced = class == cohort.paced_class();
     let most = cohort.devices_at_a_time(cohort.fleet.probes.devices_learning) as usize;
@@ -117,14 +117,48 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
     if !is_paced && !is_searching {
         // A second ack too many costs a packet: the class that paces nothing need not be known of every device.
         learning.settle_for_this();
+        cohort.is_dirty = true;
         return;
     }
-    let count = most.min(if is_searching { SEARCHERS } else { CONFIRMERS });
-    let planned = learning.plan(count, flows);
+    let count = most.min(match (is_searching, is_paced) {
+        (true, true) => SEARCHERS,
+        (true, false) => SEARCHERS_UNPACED,
+        (false, _) => CONFIRMERS,
+    });
     let known: HashSet<DeviceId> = learning.brackets().iter().map(|bracket| bracket.device).collect();
+    let day = desk.day();
+    let (packets, allowance) = (FLOW_PACKETS * u16::from(flows), cohort.fleet.probes.packets_per_day);
+    let may_be_asked = |device: &Device| device.has_left(packets, allowance, day);
     let is_of_layer = |device: &Device| beyond.number() == 0 || device.shown.survived() >= Some(beyond);
-    let is_wanted = |device: &Device| is_of_layer(device) && (is_searching || !known.contains(&device.id));
-    let mut free = pick(cohort, desk.devices, count, is_wanted);
+    let is_new = |device: &Device| is_searching || !known.contains(&device.id);
+    let is_wanted = |device: &Device| is_of_layer(device) && is_new(device) && may_be_asked(device);
+    let free = pick(cohort, desk.devices, count, is_wanted);
+    let is_known_free = |id: &DeviceId| {
+        let slot = desk.devices.find(*id).filter(|slot| is_free(cohort, desk.devices, *slot));
+        slot.is_some_and(|slot| may_be_asked(desk.devices.get(slot)))
+    };
+    // A plan costs far more than to see that there is nobody to carry it out.
+    if free.is_empty() && (is_searching || !known.iter().any(is_known_free)) {
+        rest_or_settle(cohort, class, desk.second);
+        return;
+    }
+    desk.plans -= 1;
+    if carry_out(cohort, class, (count, flows), free, desk) == 0 {
+        rest_or_settle(cohort, class, desk.second);
+    }
+}
+
+/// Plans a round and orders it; how many devices were given a test.
+fn carry_out(
+    cohort: &mut Cohort,
+    class: BindingClass,
+    (count, flows): (usize, u8),
+    mut free: Vec<Slot>,
+    desk: &mut Desk<'_>,
+) -> usize {
+    cohort.is_dirty = true;
+    let Some((learning, _)) = cohort.of(class).open() else { return 0 };
+    let planned = learning.plan(count, flows);
     let mut given = 0;
     for test in planned {
         let known = test.who.map(|id| desk.devices.find(id).filter(|slot| is_free(cohort, desk.devices, *slot)));
@@ -136,9 +170,22 @@ fn learn(cohort: &mut Cohort, class: BindingClass, desk: &mut Desk<'_>) {
     }
     let pickup = interval::floor_lifetime(&cohort.fleet.interval) + SETTLE;
     (cohort.round.class, cohort.round.began) = (Some(class), desk.second.saturating_add(pickup.as_secs() as u32));
-    let is_nobody_left = given == 0 && cohort.counts.testing == 0 && cohort.waiting.is_empty();
-    if let Some((learning, _)) = cohort.of(class).open().filter(|_| is_nobody_left) {
+    given
+}
+
+/// Nobody was given a test. While others test for their own sake somebody will be free again; else what is known is all
+/// that there will be, and where that is nothing, there is another day.
+fn rest_or_settle(cohort: &mut Cohort, class: BindingClass, second: u32) {
+    if cohort.counts.testing > 0 || !cohort.waiting.is_empty() {
+        return;
+    }
+    let Some((learning, beyond)) = cohort.of(class).open() else { return };
+    if beyond.number() > 0 || !learning.is_searching() {
         learning.settle_for_this();
+        cohort.is_dirty = true;
+    } else {
+        let floor = interval::floor(&cohort.fleet.interval).as_secs() as u32;
+        cohort.round.not_before = second.saturating_add(floor * REST_FLOORS);
     }
 }
 
@@ -181,7 +228,8 @@ fn watch(cohort: &mut Cohort, desk: &mut Desk<'_>) {
     let Some(lifetime) = lifetime.or(cohort.offers.first().map(|offer| offer.lower)) else { return };
     let interval = interval_of(cohort, device);
     let is_longer = !is_lower && (is_seen_anyway || turn.is_multiple_of(LONGER_EVERY));
-    let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(lifetime) };
+    let borne = cohort.longest_wait(device).filter(|_| !is_lower).unwrap_or(lifetime);
+    let order = if is_longer { longer(cohort, lifetime) } else { ProbeOrder::one(borne) };
     give(cohort, slot, order, cohort.paced_class(), desk);
     let rest = rest(cohort, order, interval) * if is_seen_anyway { f64::from(LONGER_EVERY) } else { 1.0 };
     cohort.round.not_before = desk.second.saturating_add(rest.clamp(1.0, 86_400.0) as u32);
@@ -211,7 +259,7 @@ fn call(cohort: &mut Cohort, desk: &mut Desk<'_>) {
         return;
     }
     for slot in pick(cohort, desk.devices, wanted, |device| device.counted.all(Is::PROVEN)) {
-        let Some(lifetime) = desk.devices.get(slot).shown.supported(&cohort.offers) else { continue };
-        give(cohort, slot, ProbeOrder::one(lifetime), cohort.paced_class(), desk);
+        let Some(wait) = cohort.longest_wait(desk.devices.get(slot)) else { continue };
+        give(cohort, slot, ProbeOrder::one(wait), cohort.paced_class(), desk);
     }
 }

@@ -393,6 +393,25 @@ fn a_laboratory_is_learnt_in_its_own_time() {
 }
 
 #[test]
+fn a_laboratory_of_450_devices_has_its_pace_within_ninety_seconds_and_again_after_a_change() {
+    for draws_ports in [false, true] {
+        let interval = IntervalBounds { min: Duration::from_millis(1_200), ..IntervalBounds::default() };
+        let mut world = World::new(Fleet { interval, ..fleet() }, &[9.0; 450]);
+        world.draws_ports = draws_ports;
+        world.run(90);
+        let are_within = |world: &World, low, high| (0..450).all(|one| (low..=high).contains(&world.interval(one)));
+        assert!(are_within(&world, 6.0, 6.75) && world.unreachable() == 0.0, "{:?}", world.report());
+        if draws_ports {
+            world.devices.iter_mut().for_each(|device| device.lifetime = 4.5);
+            world.run(30);
+            assert_eq!(world.report().reason, Reason::Shorter);
+            world.run(60);
+            assert!(are_within(&world, 3.0, 3.375), "{:?}", world.report());
+        }
+    }
+}
+
+#[test]
 fn a_later_process_goes_on_where_this_one_was() {
     let mut world = World::new(fleet(), &[117.0; 60]);
     world.run(1_500);

@@ -225,11 +225,6 @@ impl Mixture {
         Cell::new(NEVER)
     }
 
-    /// Forgets everything, after a change; looks here first from now on.
-    pub fn restart(&mut self, weights: Arc<SearchWeights>) {
-        *self = Self::new(weights);
-    }
-
     /// Each device's own evidence.
     pub fn brackets(&self) -> &[Bracket] {
         self.evidence.brackets()

@@ -20,8 +20,8 @@ pub(super) struct Sums {
     pub(super) second_acks: u64,
     /// Side flows tested to an end.
     pub(super) tests: u64,
-    /// Seconds uncovered while a device followed a pace longer than its carrier's.
-    pub(super) explored: f64,
+    /// Seconds uncovered while a device followed a pace that tests had earned it and its NAT did not bear.
+    pub(super) overpaced: f64,
 }
 
 /// Since when a device's time is not accounted for yet, and what it is.
@@ -37,8 +37,8 @@ pub(super) struct Standing {
     pub(super) is_present: bool,
     /// Until when the address that the server knows is good.
     pub(super) good_until: MonoTime,
-    /// Whether its pace is longer than its carrier's.
-    pub(super) is_exploring: bool,
+    /// Whether tests earned it a pace that its NAT did not bear.
+    pub(super) is_overpaced: bool,
 }
 
 impl Account {
@@ -49,8 +49,8 @@ impl Account {
             let covered = standing.good_until.min(now).since(self.settled).as_secs_f64();
             sums.present += present;
             sums.covered += covered;
-            if standing.is_exploring {
-                sums.explored += present - covered;
+            if standing.is_overpaced {
+                sums.overpaced += present - covered;
             }
         }
         self.settled = self.settled.max(now);
@@ -67,7 +67,7 @@ impl Sums {
             sent_for_probes: self.sent_for_probes + other.sent_for_probes,
             second_acks: self.second_acks + other.second_acks,
             tests: self.tests + other.tests,
-            explored: self.explored + other.explored,
+            overpaced: self.overpaced + other.overpaced,
         }
     }
 
@@ -80,7 +80,7 @@ impl Sums {
             sent_for_probes: self.sent_for_probes - earlier.sent_for_probes,
             second_acks: self.second_acks - earlier.second_acks,
             tests: self.tests - earlier.tests,
-            explored: self.explored - earlier.explored,
+            overpaced: self.overpaced - earlier.overpaced,
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn time_counts_up_to_the_end_of_the_binding_and_only_while_the_device_is_there() {
         let (mut account, mut sums) = (Account::default(), Sums::default());
-        let standing = Standing { is_present: true, good_until: at(30), is_exploring: false };
+        let standing = Standing { is_present: true, good_until: at(30), is_overpaced: false };
         account.settle(at(20), standing, &mut sums);
         account.settle(at(50), standing, &mut sums);
         account.settle(at(90), Standing { is_present: false, ..standing }, &mut sums);

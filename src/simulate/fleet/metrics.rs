@@ -22,8 +22,9 @@ pub struct FleetScore {
     pub tests: f64,
     /// Second acks a device and day.
     pub second_acks: f64,
-    /// Seconds a device and day in which a device that was told a pace longer than its cohort's was not covered: what
-    /// exploring on the flow that carries messages would cost.
+    /// Seconds a device and day in which a device was not covered that tests had earned a pace longer than its cohort's
+    /// and than its NAT bore when it was told: what a wrong test costs the flow that carries messages. A change of the NAT
+    /// afterwards is none.
     pub lost_by_probing: f64,
     /// From its start until a device has the pace that its cohort's shortest NAT bears, within a tenth: 95th percentile.
     pub learn_seconds: f64,

@@ -130,7 +130,7 @@ impl<'a> Plant<'a> {
         let standing = Standing {
             is_present: device.is_on && !device.is_in_hole,
             good_until: if is_known_there { main.expires } else { MonoTime::default() },
-            is_exploring: self.recorder.is_exploring(device),
+            is_overpaced: self.recorder.is_overpaced(index),
         };
         self.accounts[index as usize].settle(now, standing, self.recorder.sums(device.carrier));
     }

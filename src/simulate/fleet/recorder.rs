@@ -60,6 +60,8 @@ struct DeviceRecord {
     /// First fit after the first change of its carrier.
     adapted: Option<MonoTime>,
     is_fitting: bool,
+    /// Tests earned it a pace longer than its cohort's that its NAT did not bear.
+    is_overpaced: bool,
     /// Generation of its pace and changes of its carrier that this was found for.
     judged: Option<(u64, u32)>,
     /// Its interval over what its own NAT bears.
@@ -109,9 +111,9 @@ impl Recorder {
         self.carriers[carrier as usize].nats.clone()
     }
 
-    /// Whether it follows a pace longer than its carrier's.
-    pub(super) fn is_exploring(&self, device: &Device) -> bool {
-        device.machine.pace().interval > self.carriers[device.carrier as usize].interval
+    /// Whether it follows a pace of its own that was too long for its NAT when it was told.
+    pub(super) fn is_overpaced(&self, index: u32) -> bool {
+        self.devices[index as usize].is_overpaced
     }
 
     /// A device's beat was acked: the ack told it a pace.
@@ -122,11 +124,15 @@ impl Recorder {
         if record.judged == Some(judged) {
             return; // Nothing has changed since this device was looked at.
         }
+        let is_new_pace = record.judged.is_none_or(|(generation, _)| generation != judged.0);
         record.judged = Some(judged);
         record.started.get_or_insert(now);
         let own = nats[device.nat as usize].stream;
         let floor = interval::floor(&self.bounds);
         let is_safe = device.machine.pace().longest() <= own || device.machine.pace().interval <= floor;
+        if is_new_pace {
+            record.is_overpaced = !is_safe && device.machine.pace().interval > carrier.interval;
+        }
         record.is_fitting = is_safe && device.machine.pace().interval >= carrier.bearable.mul_f64(FIT);
         record.pace_ratio =
             device.machine.pace().interval.as_secs_f64() / interval::paced(&self.bounds, own).interval.as_secs_f64();
@@ -208,7 +214,7 @@ impl Recorder {
             probe_packets: all.a_day(all.sent_for_probes),
             tests: all.a_day(all.tests),
             second_acks: all.a_day(all.second_acks),
-            lost_by_probing: all.seconds_a_day(all.explored),
+            lost_by_probing: all.seconds_a_day(all.overpaced),
             learn_seconds: self.learn_seconds(scenario),
             adapt_seconds: self.adapt_seconds(scenario),
             false_shortenings: f64::from(self.false_shortenings),
