@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_key_too_many_is_refused() {
-        let line = |id: usize| format!("{id}:{}{id:02x}\n", "0a".repeat(31));
+        let line = |id: usize| format!("{id}:{}{id:02x}\n", "5a".repeat(31));
         let lines = |n: usize| (0..n).map(line).collect::<String>();
         assert!(parse(&lines(KEYS_MAX)).is_ok());
         assert_eq!(parse(&lines(KEYS_MAX + 1)).expect_err("too many").len(), 1);

@@ -53,6 +53,8 @@ pub struct Settings {
     pub initial: Pace,
     /// What it accepts.
     pub bounds: Bounds,
+    /// Whether it beats once more where a second ack on a new binding was lost; else it leaves all of that to the server.
+    pub follows_up: bool,
 }
 
 /// A device's state. It beats at once when it begins.
@@ -72,7 +74,7 @@ pub struct Machine {
 impl Settings {
     /// With the pace and the bounds that a device has by default.
     pub fn new(device: DeviceId, key_id: u16) -> Self {
-        Self { device, key_id, initial: INITIAL, bounds: Bounds::default() }
+        Self { device, key_id, initial: INITIAL, bounds: Bounds::default(), follows_up: true }
     }
 }
 
@@ -84,7 +86,7 @@ impl Machine {
         let pace = settings.bounds.clamped(told.unwrap_or(settings.initial));
         let mut voice = Voice::new(settings.device, settings.key_id, memory.boot);
         voice.generation = pace.generation;
-        let (main, probing) = (MainFlow::new(now), Probing::default());
+        let (main, probing) = (MainFlow::new(settings.follows_up, now), Probing::default());
         Self { settings, voice, told, pace, main, probing, kept: memory, may_keep_at: now }
     }
 

@@ -113,7 +113,7 @@ mod tests {
         let said = |event| line(DeviceId([0xab; 16]), at, &Shown::Event(event));
         let interval = Duration::from_millis(84_200);
         let pace = Pace { generation: 7, interval, jitter: 64, retry: 0, is_hostile: false };
-        let tail = ",\"device\":\"abababababababababababababababab\",\"at\":\"2026-11-23T01:33:20.000Z\"}\n";
+        let tail = ",\"device\":\"abababababababababababababababab\",\"at\":\"2026-11-23T02:13:20.000Z\"}\n";
         assert_eq!(
             said(Event::Pace(pace)),
             format!(

@@ -71,7 +71,7 @@ mod tests {
         let said = |event| line(at, &Shown::Event(event));
         let next = Duration::from_millis(91_049);
         let once = Event::Acked { sequence: 3, took: Duration::from_micros(12_345), tries: 1, next };
-        assert_eq!(said(once), "2026-11-23T01:33:20.000Z  acked       after 12ms, next in 1m31s\n");
+        assert_eq!(said(once), "2026-11-23T02:13:20.000Z  acked       after 12ms, next in 1m31s\n");
         let often = Event::Acked { sequence: 3, took: Duration::from_millis(6_012), tries: 3, next };
         assert!(said(often).ends_with("acked       after 6s and 3 sendings, next in 1m31s\n"), "{}", said(often));
         assert!(said(Event::Unanswered { tries: 2 }).ends_with("unanswered  2 times, sent again\n"));

@@ -285,7 +285,8 @@ mod tests {
         post.order(pace(11, 70));
         post.order(pace(12, 60));
         assert_eq!(post.take(at(2)), [], "the first is not answered");
-        assert_eq!(post.ack(10, at(3)), Acked::Taken(None));
+        let Acked::Taken(Some(confirmed)) = post.ack(10, at(3)) else { panic!("it came after a second of silence") };
+        assert!(matches!(confirmed, ObservationKind::Push { is_confirmed: true, .. }), "{confirmed:?}");
         assert_eq!(generation(&post.take(at(3))), Some(12));
     }
 

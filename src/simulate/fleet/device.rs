@@ -42,7 +42,7 @@ impl Device {
         let own = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(index) << 1;
         let device = DeviceId((u128::from(seed) << 64 | u128::from(index)).to_be_bytes());
         let bounds = Bounds::new(bounds.min, bounds.max).unwrap_or_default();
-        let settings = Settings { device, key_id: 0, initial: INITIAL, bounds };
+        let settings = Settings { device, key_id: 0, initial: INITIAL, bounds, follows_up: true };
         Self {
             machine: Machine::new(settings, Memory::default(), Duration::ZERO),
             carrier,

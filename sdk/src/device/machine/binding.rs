@@ -28,14 +28,16 @@ pub(super) struct Binding {
     is_fresh: bool,
     /// Second acks that may still be missing.
     trust: u8,
+    /// A lost second ack is made up for.
+    follows_up: bool,
     /// The server has seen a new address, and not yet that the device is there.
     is_moving: bool,
     moves_left: u8,
 }
 
 impl Binding {
-    pub(super) const fn new() -> Self {
-        Self { is_stream: false, is_fresh: true, trust: 0, is_moving: false, moves_left: MOVE_TRIES }
+    pub(super) const fn new(follows_up: bool) -> Self {
+        Self { is_stream: false, is_fresh: true, trust: 0, follows_up, is_moving: false, moves_left: MOVE_TRIES }
     }
 
     /// It may have been lost: what is there now may be new.
@@ -55,7 +57,7 @@ impl Binding {
 
     /// The second ack came. True where that is news.
     pub(super) fn second_ack(&mut self) -> bool {
-        self.trust = TRUST;
+        self.trust = if self.follows_up { TRUST } else { 0 };
         self.kept()
     }
 

@@ -46,11 +46,11 @@ struct Beat {
 
 impl MainFlow {
     /// Beats at once.
-    pub(super) fn new(now: Duration) -> Self {
+    pub(super) fn new(follows_up: bool, now: Duration) -> Self {
         let beat = Beat { is_acked: true, ..Beat::default() };
         Self {
             beat,
-            binding: Binding::new(),
+            binding: Binding::new(follows_up),
             due: now,
             follow_up_at: None,
             is_link_new: false,
