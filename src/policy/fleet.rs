@@ -33,7 +33,13 @@ const KEY_MAX: usize = 64;
 
 /// The validated fleet; `None` only where `check` holds an error.
 pub(crate) fn validate(raw: RawFleetFile, now: WallTime, check: &mut Check<'_>) -> Option<Arc<Fleet>> {
-    let name = validate::name("fleet", raw.fleet, check);
+    let name = validate::name("fleet", raw.fleet.clone(), check);
+    let fleet = named(name.clone().unwrap_or_default(), raw, now, check);
+    name.map(|_| Arc::new(fleet))
+}
+
+/// The same of a file whose fleet has its name from elsewhere.
+pub(crate) fn named(name: Arc<str>, raw: RawFleetFile, now: WallTime, check: &mut Check<'_>) -> Fleet {
     let defaults = Fleet::named("");
     let matches = matches(raw.matches.unwrap_or_default(), check);
     let cohort_by = raw.cohort_by.map_or(defaults.cohort_by, |keys| cohort_by(&keys, check));
@@ -46,8 +52,7 @@ pub(crate) fn validate(raw: RawFleetFile, now: WallTime, check: &mut Check<'_>) 
     };
     let is_longer_released = raw.release != Some(RawRelease::Hold);
     let pins = pins(raw.pins.unwrap_or_default(), &cohort_by, now, check);
-    let name = name?;
-    Some(Arc::new(Fleet { name, matches, cohort_by, interval, probes, pins, second_ack, is_longer_released }))
+    Fleet { name, matches, cohort_by, interval, probes, pins, second_ack, is_longer_released }
 }
 
 fn matches(raw: BTreeMap<String, String>, check: &mut Check<'_>) -> Vec<(Arc<str>, Pattern)> {

@@ -64,12 +64,13 @@ impl Devices {
         Self { threads: threads.collect(), known, stop }
     }
 
-    /// Whether every device has a pace that `is_right` for its carrier.
-    pub(crate) fn is_every(&self, is_right: impl Fn(&str, Pace) -> bool) -> bool {
-        self.known.values().all(|known| {
+    /// Share of the devices that have a pace that `is_right` for their carrier.
+    pub(crate) fn share(&self, is_right: impl Fn(&str, Pace) -> bool) -> f64 {
+        let right = self.known.values().filter(|known| {
             let interval = Duration::from_millis(known.interval_ms.load(Ordering::Relaxed));
             is_right(&known.carrier, Pace { interval, ..INITIAL })
-        })
+        });
+        right.count() as f64 / self.known.len() as f64
     }
 
     /// How many devices have which interval, for people.

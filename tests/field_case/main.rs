@@ -92,7 +92,7 @@ fn field_case() -> Result<(), Failed> {
     let pushes = Pushes::new();
     let devices = Devices::start(&bed, &pushes);
     until("all devices to beat at the fixed intervals", Duration::from_secs(60), &bed, &devices, || {
-        devices.is_every(|carrier, pace| pace.interval == if carrier == "trap" { TRAP_FIXED } else { FIXED })
+        devices.share(|carrier, pace| pace.interval == if carrier == "trap" { TRAP_FIXED } else { FIXED }) >= 1.0
     })?;
     let longest = devices.longest();
     let pusher = Pusher::start(bed.lab.server(), PORT, &pushes, longest);
@@ -138,14 +138,15 @@ fn until(
     Ok(())
 }
 
-/// Every cohort of the field says so, and every device has left the floor.
+/// Every cohort of the field says so, and 99 % of the devices have left the floor: one whose test was lost stays there, and
+/// is reached, until it is tested again.
 fn is_learnt(bed: &Bed, devices: &Devices) -> bool {
     let rows = bed.cohorts();
     let learnt = |row: &&serde_json::Value| {
         row["verdict"] == "learnt" && row["cohort"].as_str().is_some_and(|cohort| cohort.starts_with("carrier=field"))
     };
     rows.iter().filter(learnt).count() == 4
-        && devices.is_every(|carrier, pace| carrier == "trap" || pace.interval >= Duration::from_secs(6))
+        && devices.share(|carrier, pace| carrier == "trap" || pace.interval >= Duration::from_secs(6)) >= 0.99
 }
 
 /// Pushes of one phase.

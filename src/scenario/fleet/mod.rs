@@ -133,16 +133,16 @@ fn the_policy(name: &Arc<str>, mut raw: RawFleetFile, check: &mut Check<'_>) -> 
             check.fail(key, "means nothing here: all devices of the scenario are of one fleet");
         }
     }
-    (raw.fleet, raw.matches) = (Some(name.to_string()), None);
+    raw.matches = None;
     let root = check.root();
     let empty = Node::empty_map(root.place.clone());
     let mut inner = Check::new(root.at("policy").unwrap_or(&empty));
     // A pin that has expired today is no mistake here: simulated time is another.
-    let fleet = policy::validate(raw, WallTime::from_unix_ms(0), &mut inner);
+    let fleet = policy::named(Arc::clone(name), raw, WallTime::from_unix_ms(0), &mut inner);
     let found = inner.errors.into_iter().map(|mut problem| {
         problem.key = format!("policy.{}", problem.key);
         problem
     });
     check.errors.extend(found);
-    fleet.map_or_else(|| Fleet::named(name), |fleet| Fleet::clone(&fleet))
+    fleet
 }
