@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(
             said(Event::Probed(probed)),
             format!(
-                r#"{{"event":"probed","silence_s":73.289,"binding":"stream","outcome":"expired","controls":3,"passed":0{tail}"#
+                r#"{{"event":"probed","silence_s":73.288,"binding":"stream","outcome":"expired","controls":3,"passed":0{tail}"#
             )
         );
     }
