@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use flyball_sdk::device::jitter::Pace;
 
 use crate::keepalive::cohort::{CohortEntry, CohortIndex, CohortKey, Labels, Transport, UNKNOWN};
+use crate::keepalive::interval;
 use crate::keepalive::policy::Fleets;
 
 /// Most cohorts; a device of one more is of the cohort of unknown devices.
@@ -62,6 +64,17 @@ impl CohortTable {
         index
     }
 
+    /// What a device is told before the loop has ordered anything for its cohort: the floor of its fleet, as the oldest
+    /// order there is. Takes a lock, for the second that a cohort is new.
+    pub fn first_pace(&self, cohort: CohortIndex) -> Pace {
+        let fleets = self.fleets.load();
+        let known = self.known.lock().expect("nothing panics under this lock");
+        let name = known.entries.get(cohort.0 as usize).and_then(|entry| entry.fleet.clone());
+        let fleet = fleets.fleets.iter().find(|fleet| Some(&fleet.name) == name.as_ref());
+        let bounds = fleet.map(|fleet| fleet.interval).unwrap_or_default();
+        interval::pace(&bounds, interval::floor(&bounds), 0)
+    }
+
     /// The cohorts from `first` on, in the order of their indices: what came since somebody looked last.
     pub fn since(&self, first: usize) -> Vec<Arc<CohortEntry>> {
         let known = self.known.lock().expect("nothing panics under this lock");
@@ -92,6 +105,17 @@ mod tests {
         let names: Vec<String> = table.since(1).iter().map(|entry| entry.key.name.to_string()).collect();
         assert_eq!(names, ["carrier=a,region=eu"; 2]);
         assert_eq!(table.since(1)[0].labels.len(), 2, "only what makes the cohort");
+    }
+
+    #[test]
+    fn before_the_loops_first_order_a_device_is_told_the_floor_of_its_own_fleet() {
+        let mut slow = Fleet::named("gateways");
+        slow.interval.min = std::time::Duration::from_secs(60);
+        let table = CohortTable::new(Arc::new(Fleets { fleets: vec![Arc::new(slow)] }));
+        let known = table.resolve(&labels("a"), Transport::Udp);
+        let first = |cohort| (table.first_pace(cohort).interval.as_secs(), table.first_pace(cohort).generation);
+        assert_eq!(first(known), (60, 0));
+        assert_eq!(first(CohortIndex(0)), (15, 0));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::jitter::Pace;
 use flyball_sdk::device::key::{Mac, MacKey};
 use flyball_sdk::device::wire::{ANSWER_BYTES, Ack, Answer, Arrived, Malformed, Request, is_authentic, kind, told};
-use std::time::Duration;
 
 use super::address::Address;
 use super::counters::{Count, WorkerCounts};
@@ -29,10 +28,6 @@ use crate::keepalive::cohort::CohortIndex;
 use crate::keepalive::observation::{Observation, ObservationKind};
 use crate::keepalive::order::{CohortOrder, Orders};
 use crate::time::MonoTime;
-
-/// Told before there are orders: the floor of RFC 8085, section 3.5, which every NAT of the field outlives.
-const FIRST_PACE: Pace =
-    Pace { generation: 0, interval: Duration::from_secs(15), jitter: 64, retry: 0, is_hostile: false };
 
 /// Bytes for an address.
 pub(super) type Outgoing = (Address, [u8; ANSWER_BYTES]);
@@ -200,7 +195,8 @@ impl Shard {
 
     /// What a device is to be told: its own pace, or its cohort's, and never as an older order than the one before.
     pub(super) fn pace(&self, entry: &Entry) -> Pace {
-        let cohort = || self.order(entry.cohort).map_or(FIRST_PACE, |order| order.pace);
+        let first = || self.cohorts.first_pace(entry.cohort);
+        let cohort = || self.order(entry.cohort).map_or_else(first, |order| order.pace);
         let pace = entry.own.map_or_else(cohort, Pace::from);
         Pace { generation: pace.generation.max(entry.generation_floor), ..pace }
     }
