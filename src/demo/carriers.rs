@@ -49,7 +49,7 @@ pub(super) fn summary(all: &[Second]) -> String {
     let Some(last) = all.last().filter(|last| !last.carriers.is_empty()) else { return String::new() };
     let tail = &all[all.len().saturating_sub(WINDOW_SECONDS)..];
     let mut text = format!(
-        "\nShare of the time in which a packet to a device would have passed its NAT (all times {SCALE} times faster than in the field):\n"
+        "\nShare of the time in which a packet to a device would have passed its NAT\n(all times {SCALE} times faster than in the field):\n"
     );
     for (i, carrier) in last.carriers.iter().enumerate() {
         let (whole, now) = (percent(reach(all, i)), percent(reach(tail, i)));

@@ -28,7 +28,7 @@ use crate::keepalive::report::CohortReport;
 use crate::monitor::prefixes::Prefixes;
 
 /// Devices of each carrier.
-const DEVICES_EACH: usize = 14;
+pub(super) const DEVICES_EACH: usize = 14;
 /// How often each device is asked whether a packet to it would pass.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The one master key of the demo, which nobody else has: it is drawn at each start.

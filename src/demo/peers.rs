@@ -64,12 +64,11 @@ impl Peers {
         scrape(Vec::new())
     }
 
-    pub(super) fn describe(&self) -> String {
-        let targets: Vec<&str> = self.targets.iter().map(Url::as_str).collect();
-        match &self.prometheus {
-            Some(prometheus) => format!("Prometheus at {}, which scrapes {}", prometheus.url, targets.join(" ")),
-            None => targets.join(" "),
-        }
+    /// What is read, a line each.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let prometheus =
+            self.prometheus.iter().map(|prometheus| format!("Prometheus at {}, which scrapes", prometheus.url));
+        prometheus.chain(self.targets.iter().map(Url::to_string)).collect()
     }
 }
 

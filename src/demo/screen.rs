@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stdout};
 
-use super::carriers;
 use super::fleet::CarrierSecond;
-use super::story;
+use super::{carriers, pictures, story};
 use crate::sampling::decision::PolicyDecision;
 
 /// Lines between two headings, where lines are not drawn over.
@@ -14,9 +13,6 @@ const HEADING_EVERY: u64 = 15;
 const CARRIERS_EVERY: u64 = 5;
 /// Seconds that are remembered, for the pictures and the summary: whole rounds of the story.
 const REMEMBERED_SECONDS: usize = 3_600;
-/// Seconds in the small pictures.
-const PICTURE_SECONDS: usize = 60;
-const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// One second of the demo, from the controller's own decision and the plant's truth.
 #[derive(Debug, Clone)]
@@ -135,31 +131,8 @@ fn columns(time: &str, demand: &str, received: &str, lost: &str, budget: &str, w
 }
 
 fn table(second: &Second, all: &[Second]) -> String {
-    let mut text = format!("{}\n{}\n\n", heading(second), line(second));
-    let mut picture = |name: &str, of: &dyn Fn(&Second) -> f64, most: String| {
-        let _ = writeln!(text, "  {name:<22} {}  {most}", sparkline(all, of));
-    };
-    let most = |of: &dyn Fn(&Second) -> f64| all.iter().rev().take(PICTURE_SECONDS).map(of).fold(0.0, f64::max);
-    picture("demand", &|s| s.demand, format!("up to {:.0} requests/s", most(&|s| s.demand)));
-    for (i, (name, ..)) in second.services.iter().enumerate() {
-        let of = move |s: &Second| s.services[i].2;
-        picture(&format!("probability {name}"), &of, format!("up to {:.3}", most(&of)));
-    }
-    picture("received", &|s| s.received, format!("up to {:.0} spans/s", most(&|s| s.received)));
-    picture("lost", &|s| s.lost, format!("up to {:.0} spans/s", most(&|s| s.lost)));
-    text.push('\n');
-    text + &carriers::block(second, all)
-}
-
-fn sparkline(all: &[Second], of: &dyn Fn(&Second) -> f64) -> String {
-    let values: Vec<f64> = all[all.len().saturating_sub(PICTURE_SECONDS)..].iter().map(of).collect();
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let bar = |value: &f64| match most {
-        most if most > 0.0 => BARS[((value / most * 7.0).round() as usize).min(7)],
-        _ => BARS[0],
-    };
-    let bars: String = values.iter().map(bar).collect();
-    format!("{bars:<PICTURE_SECONDS$}")
+    let pictures = pictures::rows(all);
+    format!("{}\n{}\n\n{pictures}\n{}", heading(second), line(second), carriers::block(second, all))
 }
 
 /// How it went, against what a fixed probability would have done with the same story.
@@ -180,10 +153,11 @@ pub(super) fn summary(seconds: &[Second], kept: Critical) -> String {
     let _ = writeln!(text, "  its capacity was {:.0} spans/s on average.", capacity / length);
     let _ = writeln!(
         text,
-        "Requests that failed: {}; {} of their traces were not sampled and kept all the same (`flyball.kept=error`), beside {} slow ones.",
+        "Requests that failed: {}; {} of their traces were not sampled and kept all the same\n(`flyball.kept=error`), beside {} slow ones.",
         kept.failed, kept.errors, kept.slow
     );
-    text += &pictures(seconds);
+    let _ = writeln!(text, "\nThe last {} seconds, each row up to its own maximum:", pictures::tail(seconds).len());
+    text += &pictures::rows(seconds);
     text + &carriers::summary(seconds)
 }
 
@@ -193,22 +167,6 @@ pub(super) struct Critical {
     pub(super) failed: u64,
     pub(super) errors: u64,
     pub(super) slow: u64,
-}
-
-fn pictures(seconds: &[Second]) -> String {
-    let tail = &seconds[seconds.len().saturating_sub(PICTURE_SECONDS)..];
-    let Some(last) = tail.last() else { return String::new() };
-    let mut text = format!("\nThe last {} seconds, each row up to its own maximum:\n", tail.len());
-    let mut row = |name: &str, of: &dyn Fn(&Second) -> f64| {
-        let _ = writeln!(text, "  {name:<22} {}", sparkline(seconds, of));
-    };
-    row("demand", &|s| s.demand);
-    for (i, (name, ..)) in last.services.iter().enumerate() {
-        row(&format!("probability {name}"), &move |s: &Second| s.services[i].2);
-    }
-    row("received", &|s| s.received);
-    row("lost", &|s| s.lost);
-    text
 }
 
 fn percent(ratio: f64) -> String {
