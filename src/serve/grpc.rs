@@ -15,7 +15,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
@@ -55,7 +54,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first request must come soon, preface included. After that a connection waits longer than the slowest poller's
 /// five minutes; an open stream is use.
-const PATIENCE: Patience = Patience { first: Duration::from_secs(10), check: Duration::from_secs(330) };
+const PATIENCE: Patience =
+    Patience { first: Duration::from_secs(10), check: Duration::from_secs(330), drain: DRAIN_MAX };
 
 /// What all gRPC connections share.
 pub(super) struct Grpc {
@@ -107,7 +107,7 @@ impl Grpc {
 }
 
 /// Answers one connection until it closes, idles too long, stops answering pings, or the server drains.
-pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, grpc: Arc<Grpc>) {
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + 'static, grpc: Arc<Grpc>) {
     let _open = Open::on(&grpc.desk.grpc.connections);
     let requests = Requests::default();
     let service = service_fn(|request| {
@@ -115,16 +115,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, grpc: Arc<Grp
         Arc::clone(&grpc).answer(request, open)
     });
     let connection = builder(&grpc.desk).serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = requests.leave(&grpc.desk.drain, PATIENCE) => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = requests.answer(pin!(connection), &grpc.desk.drain, PATIENCE).await {
         tracing::debug!(%error, "a gRPC connection ended early");
     }
 }

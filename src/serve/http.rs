@@ -22,7 +22,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::DRAIN_MAX;
@@ -31,7 +30,8 @@ use super::desk::Desk;
 use crate::socket::idle::{Patience, Requests};
 
 /// Pollers come once a minute or less often: a new connection then is cheaper than a slot held between.
-const PATIENCE: Patience = Patience { first: Duration::from_secs(15), check: Duration::from_secs(15) };
+const PATIENCE: Patience =
+    Patience { first: Duration::from_secs(15), check: Duration::from_secs(15), drain: DRAIN_MAX };
 
 /// Largest head of a request. A service name of 256 bytes takes 768 with every byte encoded.
 const HEAD_MAX_BYTES: usize = 16 * 1024;
@@ -40,7 +40,7 @@ const USAGE: &str = "not found: ask for /sampling?service=NAME\n";
 const SERVICE_ONCE: &str = "'service' parameter must be provided once";
 
 /// Answers one connection until it closes, idles too long, or the server drains.
-pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, desk: Arc<Desk>) {
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + 'static, desk: Arc<Desk>) {
     let _open = Open::on(&desk.http.connections);
     let requests = Requests::default();
     let service = service_fn(|request| {
@@ -48,16 +48,7 @@ pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, desk: Arc<Des
         ready(Ok::<_, Infallible>(respond(&desk, &request)))
     });
     let connection = http1::Builder::new().max_buf_size(HEAD_MAX_BYTES).serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = requests.leave(&desk.drain, PATIENCE) => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = requests.answer(pin!(connection), &desk.drain, PATIENCE).await {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
 }

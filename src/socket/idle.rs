@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::time::sleep;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Counts a connection's requests; each open one holds a clone, so that the number of clones tells how many are open.
@@ -26,6 +27,8 @@ pub(crate) struct Patience {
     pub(crate) first: Duration,
     /// After that, between two checks: an unused connection ends within twice this.
     pub(crate) check: Duration,
+    /// Once it is to end, for what is under way; then it is cut.
+    pub(crate) drain: Duration,
 }
 
 impl Requests {
@@ -40,8 +43,28 @@ impl Requests {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Answers a connection until it closes, idles too long, or the server drains.
+    ///
+    /// # Errors
+    /// The connection's own, where it ended by one.
+    pub(crate) async fn answer<C: GracefulConnection>(
+        &self,
+        mut connection: Pin<&mut C>,
+        drain: &CancellationToken,
+        patience: Patience,
+    ) -> Result<(), C::Error> {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = self.leave(drain, patience) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(patience.drain, connection).await.unwrap_or(Ok(()))
+            }
+        }
+    }
+
     /// Returns when the connection is to end: the server drains, or nobody uses it.
-    pub(crate) fn leave(&self, drain: &CancellationToken, patience: Patience) -> impl Future<Output = ()> {
+    fn leave(&self, drain: &CancellationToken, patience: Patience) -> impl Future<Output = ()> {
         Rarely::new(async move {
             tokio::select! {
                 () = drain.cancelled() => {}
@@ -117,11 +140,12 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     use tokio::sync::Notify;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
 
     use super::*;
 
-    const PATIENCE: Patience = Patience { first: Duration::from_secs(10), check: Duration::from_secs(20) };
+    const PATIENCE: Patience =
+        Patience { first: Duration::from_secs(10), check: Duration::from_secs(20), drain: Duration::from_secs(5) };
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_leaves_when_nobody_uses_it_and_at_a_drain() {

@@ -50,26 +50,18 @@ const RESETS_MAX: usize = 64;
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first call must come soon, preface included; a connection without a session ends within a minute.
-const PATIENCE: Patience = Patience { first: Duration::from_secs(10), check: Duration::from_secs(30) };
+const PATIENCE: Patience =
+    Patience { first: Duration::from_secs(10), check: Duration::from_secs(30), drain: DRAIN_MAX };
 
 /// Answers one connection until it closes, idles too long, or the server drains.
-pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, peer: IpAddr, desk: Arc<Desk>) {
+pub(super) async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: IpAddr, desk: Arc<Desk>) {
     let requests = Requests::default();
     let service = service_fn(|request| {
         let open = requests.open();
         answer(request, peer, Arc::clone(&desk), open)
     });
     let connection = builder(&desk).serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = requests.leave(&desk.drain, PATIENCE) => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = requests.answer(pin!(connection), &desk.drain, PATIENCE).await {
         tracing::debug!(%error, "a gateway's connection ended early");
     }
 }

@@ -12,7 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +34,8 @@ const RESETS_MAX: usize = 64;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// SDKs push once a minute: a connection waits longer than the slowest usual interval of five.
-const PATIENCE: Patience = Patience { first: Duration::from_secs(10), check: Duration::from_secs(330) };
+const PATIENCE: Patience =
+    Patience { first: Duration::from_secs(10), check: Duration::from_secs(330), drain: DRAIN_MAX };
 /// Requests in flight get this long to end at a drain.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
 
@@ -97,16 +97,8 @@ async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, door: A
         }
     });
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = requests.leave(&drain, PATIENCE) => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN_MAX, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
+    let connection = builder.serve_connection(TokioIo::new(io), service);
+    if let Err(error) = requests.answer(pin!(connection), &drain, PATIENCE).await {
         tracing::debug!(%error, "an OTLP connection ended early");
     }
 }
@@ -147,7 +139,7 @@ mod tests {
             let door = Arc::new(Door::new(Arc::new(Inbox::default()), 65_536, Metrics::default()));
             let start = Instant::now();
             serve(server, door, CancellationToken::new()).await;
-            assert!(start.elapsed() <= PATIENCE.first + DRAIN_MAX, "{sent:?}: {:?}", start.elapsed());
+            assert!(start.elapsed() <= PATIENCE.first + PATIENCE.drain, "{sent:?}: {:?}", start.elapsed());
         }
     }
 }
