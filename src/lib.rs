@@ -13,6 +13,10 @@
 //! Sources make observations, the controller decides and publishes an immutable snapshot, sinks only read it. What SDKs
 //! answer comes in again as an observation, through the front door.
 
+// What tests inside and outside the library share names it by its name.
+#[cfg(test)]
+extern crate self as flyball;
+
 pub mod admin;
 pub mod cli;
 pub mod cluster;

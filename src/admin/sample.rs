@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_sdk::device::jitter::Pace;
-
 use super::{AdminState, ConfigPaths, FleetState};
 use crate::controller::snapshot::{Published, Snapshot};
-use crate::keepalive::cohort::{CohortKey, Transport};
-use crate::keepalive::observation::BindingClass;
-use crate::keepalive::report::{CohortReport, Evidence, LifetimeReport, Reason as PaceReason, Verdict};
+use crate::keepalive::cohort::Transport;
+use crate::keepalive::report::{CohortReport, Evidence};
 use crate::monitor::board::Board;
 use crate::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
@@ -18,6 +15,9 @@ use crate::sampling::local::LocalShare;
 use crate::sampling::probability::Probability;
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Clock, WallTime};
+
+#[path = "../../tests/support/cohort.rs"]
+mod learnt;
 
 /// Every reason there is.
 pub(crate) const REASONS: [Reason; 27] = [
@@ -112,28 +112,7 @@ pub(crate) fn unknown_inputs() -> PolicyInputs {
 
 /// A cohort of `devices` behind NATs of 112 s, learnt.
 pub(crate) fn cohort(name: &str, devices: u32) -> CohortReport {
-    let seconds = Duration::from_secs;
-    let lifetime = |class, middle: u64| LifetimeReport {
-        class,
-        quantiles: [middle - 1, middle, middle + 1].map(seconds),
-        lower_bound: seconds(middle - 1),
-        upper_bound: seconds(middle + 1),
-        confidence: 0.999,
-    };
-    CohortReport {
-        key: CohortKey { name: name.into(), transport: Transport::Udp },
-        fleet: Some("gateways".into()),
-        lifetimes: [lifetime(BindingClass::Stream, 112), lifetime(BindingClass::Unreplied, 30)],
-        pace: Pace { generation: 9, interval: seconds(83), jitter: 64, retry: 150, is_hostile: false },
-        devices,
-        devices_own: 1,
-        loss_ratio: 0.01,
-        evidence: Evidence { survived: 60, expired: 12, lost: 3 },
-        verdict: Verdict::Learnt,
-        reason: PaceReason::LowerBound,
-        tests_to_be_surer: 0,
-        decided_at: WallTime::from_unix_ms(1_795_000_000_000),
-    }
+    CohortReport { devices, ..learnt::cohort(name, Transport::Udp) }
 }
 
 /// A cohort of which nothing was seen.

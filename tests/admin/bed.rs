@@ -12,9 +12,6 @@ use flyball::config::AdminConfig;
 use flyball::controller::keepalive::CohortReports;
 use flyball::controller::snapshot::{Published, Snapshot};
 use flyball::fleet::down::DoorsDown;
-use flyball::keepalive::cohort::{CohortKey, Transport};
-use flyball::keepalive::observation::BindingClass;
-use flyball::keepalive::report::{CohortReport, Evidence, LifetimeReport, Reason as PaceReason, Verdict};
 use flyball::sampling::decision::{
     BudgetReason, Decided, OperationDecision, PolicyDecision, PolicyInputs, Reason, ServiceDecision,
 };
@@ -22,8 +19,7 @@ use flyball::sampling::local::LocalShare;
 use flyball::sampling::policy::Policy;
 use flyball::sampling::probability::Probability;
 use flyball::telemetry::metrics::Metrics;
-use flyball::time::{Clock, WallTime};
-use flyball_sdk::device::jitter::Pace;
+use flyball::time::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -184,6 +180,17 @@ pub(crate) fn snapshot(decisions: Vec<PolicyDecision>) -> Snapshot {
     snapshot
 }
 
+pub(crate) fn shop() -> Snapshot {
+    let services = vec![service("checkout", 0.25, Reason::Share), service("search", 0.1, Reason::DeadBand)];
+    snapshot(vec![policy("shop", services)])
+}
+
+pub(crate) fn hostile() -> Snapshot {
+    let mut hostile = service(HOSTILE, 0.5, Reason::AtMax);
+    hostile.operations[0].operation = HOSTILE.into();
+    snapshot(vec![policy("shop", vec![hostile])])
+}
+
 pub(crate) fn policy(name: &str, services: Vec<ServiceDecision>) -> PolicyDecision {
     PolicyDecision {
         policy: name.into(),
@@ -221,30 +228,4 @@ pub(crate) fn service(name: &str, probability: f64, reason: Reason) -> ServiceDe
 pub(crate) fn rate(probability: f64, reason: Reason) -> Decided {
     let probability = Probability::saturating(probability);
     Decided { probability, served: probability, reason }
-}
-
-/// Devices behind NATs of 112 s, learnt.
-pub(crate) fn cohort(name: &str, transport: Transport) -> CohortReport {
-    let seconds = Duration::from_secs;
-    let lifetime = |class, middle: u64| LifetimeReport {
-        class,
-        quantiles: [middle - 1, middle, middle + 1].map(seconds),
-        lower_bound: seconds(middle - 1),
-        upper_bound: seconds(middle + 1),
-        confidence: 0.999,
-    };
-    CohortReport {
-        key: CohortKey { name: name.into(), transport },
-        fleet: Some("gateways".into()),
-        lifetimes: [lifetime(BindingClass::Stream, 112), lifetime(BindingClass::Unreplied, 30)],
-        pace: Pace { generation: 9, interval: seconds(83), jitter: 64, retry: 150, is_hostile: false },
-        devices: 40,
-        devices_own: 2,
-        loss_ratio: 0.01,
-        evidence: Evidence { survived: 60, expired: 12, lost: 3 },
-        verdict: Verdict::Learnt,
-        reason: PaceReason::LowerBound,
-        tests_to_be_surer: 4,
-        decided_at: WallTime::from_unix_ms(1_795_000_000_000),
-    }
 }

@@ -1,9 +1,13 @@
 //! The admin socket and `flyball explain`, over real sockets, with the tools that operators use.
 
-#[path = "admin/bed.rs"]
+mod answers;
 mod bed;
-#[path = "admin/cases.rs"]
 mod cases;
+#[path = "../support/cohort.rs"]
+mod cohort;
+mod explaining;
+mod exposition;
+mod writes;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
