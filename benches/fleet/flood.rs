@@ -54,7 +54,8 @@ impl Flood {
         self.drain();
     }
 
-    fn drain(&self) {
+    /// Throws away what came.
+    pub(crate) fn drain(&self) {
         let mut bytes = [0; 64];
         while nix::sys::socket::recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).is_ok() {}
     }

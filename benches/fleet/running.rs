@@ -1,13 +1,14 @@
 //! Something that answers, on one thread, on one core.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use flyball::fleet::cohorts::CohortTable;
-use flyball::fleet::heartbeat::counters::{Count, Counters};
+use flyball::fleet::heartbeat::counters::Count;
 use flyball::fleet::heartbeat::handle::Handle;
 use flyball::fleet::heartbeat::server::HeartbeatServer;
 use flyball::fleet::heartbeat::settings::Settings;
@@ -43,8 +44,15 @@ impl Running {
 
     /// One worker, a loop that reads all it is told, and an order for everybody.
     pub(crate) fn server(devices: usize, second_ack_after: Option<Duration>) -> Self {
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let settings = Settings { workers: Some(1), devices, ..Settings::new(address) };
+        Self::with(Settings { devices, ..settings() }, second_ack_after)
+    }
+
+    /// One that keeps its devices over restarts.
+    pub(crate) fn kept(devices: usize, state: PathBuf) -> Self {
+        Self::with(Settings { devices, state: Some(state), ..settings() }, None)
+    }
+
+    fn with(settings: Settings, second_ack_after: Option<Duration>) -> Self {
         let keys = Arc::new(MasterKeys::one(1, MASTER));
         let server = HeartbeatServer::bind(&settings, keys, Arc::default(), Clock::start()).expect("bound");
         let (address, handle, shutdown) = (server.local_addr(), server.handle(), CancellationToken::new());
@@ -76,24 +84,16 @@ impl Running {
         }
     }
 
-    /// Datagrams that came, refused or not.
-    pub(crate) fn received(&self) -> u64 {
-        let refused = |counters: Counters| counters.all().filter(|(count, _)| count.is_refusal()).map(|(_, n)| n).sum();
+    /// Datagrams of a server that were counted as this.
+    pub(crate) fn counted(&self, count: Count) -> u64 {
         match &self.counted {
-            Counted::Bare(handled) => handled.load(Ordering::Relaxed),
-            Counted::Server(handle) => {
-                let refused: u64 = refused(handle.counters());
-                let of = |count| handle.counters().get(count);
-                refused + of(Count::Accepted) + of(Count::Duplicate)
-            }
+            Counted::Bare(_) => 0,
+            Counted::Server(handle) => handle.counters().get(count),
         }
     }
 
     pub(crate) fn second_acks(&self) -> u64 {
-        match &self.counted {
-            Counted::Bare(_) => 0,
-            Counted::Server(handle) => handle.counters().get(Count::SecondAcked),
-        }
+        self.counted(Count::SecondAcked)
     }
 
     pub(crate) fn devices(&self) -> usize {
@@ -109,6 +109,10 @@ impl Drop for Running {
         self.shutdown.cancel();
         self.driver.take().into_iter().for_each(|driver| driver.join().expect("it ended in order"));
     }
+}
+
+fn settings() -> Settings {
+    Settings { workers: Some(1), ..Settings::new(SocketAddr::from(([127, 0, 0, 1], 0))) }
 }
 
 type Observed = mpsc::Receiver<Vec<flyball::keepalive::observation::Observation>>;

@@ -1,6 +1,7 @@
 //! What the kernel knows of our threads.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -14,17 +15,22 @@ pub(crate) struct Processor {
 
 impl Processor {
     pub(crate) fn of(thread: i32) -> Self {
-        Self { thread, since: spent(thread) }
+        Self { thread, since: spent(&task(thread)) }
     }
 
     pub(crate) fn spent(&self) -> Duration {
-        spent(self.thread) - self.since
+        spent(&task(self.thread)) - self.since
     }
 }
 
-/// `schedstat`, first field: nanoseconds on a processor.
-fn spent(thread: i32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).expect("the thread runs");
+/// Of this process.
+fn task(thread: i32) -> PathBuf {
+    format!("/proc/self/task/{thread}").into()
+}
+
+/// `schedstat` of a task, first field: nanoseconds on a processor.
+pub(crate) fn spent(task: &Path) -> Duration {
+    let text = fs::read_to_string(task.join("schedstat")).expect("the thread runs");
     Duration::from_nanos(text.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("a number"))
 }
 
@@ -52,7 +58,18 @@ pub(crate) fn pin(thread: i32, core: usize) {
 
 /// Memory of this process that is in use.
 pub(crate) fn resident_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/self/statm").expect("our own");
-    let pages: u64 = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-    pages * 4_096
+    memory_bytes("self", "VmRSS:")
+}
+
+/// The most that ever was.
+pub(crate) fn resident_bytes_max() -> u64 {
+    memory_bytes("self", "VmHWM:")
+}
+
+/// A line of a process's status, which is in KiB.
+pub(crate) fn memory_bytes(process: &str, key: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it lives");
+    let line = status.lines().find(|line| line.starts_with(key)).expect("a line");
+    let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+    kib * 1_024
 }

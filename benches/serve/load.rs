@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::http2::{self, Came};
 use crate::servers::{SERVICES, name};
 
 /// Connections at a time.
@@ -17,18 +18,6 @@ const CONNECTIONS: usize = 16;
 
 /// Requests in flight on one gRPC connection.
 const STREAMS: usize = 16;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 0x1;
-const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const FRAME_HEAD_BYTES: usize = 9;
-const WINDOW_MAX: u32 = (1 << 31) - 1;
 
 /// What the clients speak.
 #[derive(Clone, Copy)]
@@ -132,10 +121,8 @@ fn length(answer: &[u8]) -> Option<usize> {
 }
 
 async fn grpc(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
-    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    frame(&mut out, SETTINGS, 0, 0, &[&[0, 4], &WINDOW_MAX.to_be_bytes()[..]].concat());
-    frame(&mut out, WINDOW_UPDATE, 0, 0, &(WINDOW_MAX - 65_535).to_be_bytes());
-    let head = request_head();
+    let mut out = http2::preface();
+    let head = http2::head("/jaeger.api_v2.SamplingManager/GetSamplingStrategy");
     let (mut next, mut answered, mut in_flight) = (0_usize, 0, 0);
     let (mut input, mut filled) = (vec![0; 256 * 1024], 0);
     loop {
@@ -151,7 +138,8 @@ async fn grpc(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
         let read = stream.read(&mut input[filled..]).await.expect("answered");
         assert!(read > 0, "the server keeps the connection");
         filled += read;
-        let (used, ended) = take_frames(&input[..filled], &mut out);
+        let mut ended = 0;
+        let used = http2::take(&input[..filled], &mut out, |came, _| ended += usize::from(matches!(came, Came::End)));
         input.copy_within(used..filled, 0);
         filled -= used;
         answered += ended as u64;
@@ -159,53 +147,10 @@ async fn grpc(mut stream: TcpStream, first: usize, end: Instant) -> u64 {
     }
 }
 
-/// Bytes of whole frames, and streams that ended in them; acknowledges what must be.
-fn take_frames(input: &[u8], out: &mut Vec<u8>) -> (usize, usize) {
-    let (mut used, mut ended) = (0, 0);
-    while let Some(head) = input.get(used..used + FRAME_HEAD_BYTES) {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let Some(payload) = input.get(used + FRAME_HEAD_BYTES..used + FRAME_HEAD_BYTES + length) else { break };
-        match (head[3], head[4]) {
-            (HEADERS | DATA, flags) if flags & END_STREAM != 0 => ended += 1,
-            (SETTINGS, 0) => frame(out, SETTINGS, ACK, 0, &[]),
-            (PING, 0) => frame(out, PING, ACK, 0, payload),
-            (GOAWAY, _) => panic!("the server refuses: {payload:?}"),
-            _ => {}
-        }
-        used += FRAME_HEAD_BYTES + length;
-    }
-    (used, ended)
-}
-
 fn request(out: &mut Vec<u8>, head: &[u8], nth: usize, service: usize) {
     let stream = u32::try_from(2 * nth + 1).expect("few enough requests");
-    frame(out, HEADERS, END_HEADERS, stream, head);
+    http2::open(out, stream, head);
     let name = name(service % SERVICES);
     let length = u8::try_from(name.len()).expect("a short name");
-    let message = [&[0, 0, 0, 0, length + 2, 0x0a, length], name.as_bytes()].concat();
-    frame(out, DATA, END_STREAM, stream, &message);
-}
-
-/// An HPACK block (RFC 7541) of indexed fields and literals that touch no dynamic table.
-fn request_head() -> Vec<u8> {
-    let mut head = vec![0x83, 0x86]; // :method POST, :scheme http
-    literal(&mut head, &[0x04], "/jaeger.api_v2.SamplingManager/GetSamplingStrategy");
-    literal(&mut head, &[0x01], "localhost");
-    literal(&mut head, &[0x0f, 0x10], "application/grpc");
-    literal(&mut head, b"\x00\x02te", "trailers");
-    head
-}
-
-fn literal(head: &mut Vec<u8>, name: &[u8], value: &str) {
-    head.extend_from_slice(name);
-    head.push(u8::try_from(value.len()).expect("a short value"));
-    head.extend_from_slice(value.as_bytes());
-}
-
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    let length = u32::try_from(payload.len()).expect("a short payload");
-    out.extend_from_slice(&length.to_be_bytes()[1..]);
-    out.extend_from_slice(&[kind, flags]);
-    out.extend_from_slice(&stream.to_be_bytes());
-    out.extend_from_slice(payload);
+    http2::message(out, stream, true, &[&[0x0a, length], name.as_bytes()].concat());
 }

@@ -10,6 +10,8 @@
 //!
 //! Run: `cargo bench --bench serve` (about 30 s), or with one of `http`, `grpc`, `burst` behind `--`.
 
+#[path = "../support/http2.rs"]
+mod http2;
 mod load;
 mod servers;
 
