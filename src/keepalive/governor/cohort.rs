@@ -12,7 +12,7 @@ use super::learning::{self, Ground};
 use super::pacing::Told;
 use super::rounds::Round;
 use crate::keepalive::change::{Change, Watch};
-use crate::keepalive::cohort::{CohortEntry, CohortIndex};
+use crate::keepalive::cohort::{CohortEntry, CohortIndex, Transport};
 use crate::keepalive::device::Offer;
 use crate::keepalive::interval;
 use crate::keepalive::lifetime::channel::Channel;
@@ -120,9 +120,16 @@ impl Cohort {
         }
     }
 
-    /// Which bindings the pace is made for: without a second ack those that carry messages may be unreplied ones.
+    /// Which bindings the pace is made for: without a second ack those that carry messages may be unreplied ones. A
+    /// connection never is one: it begins with an answer.
     pub(super) fn paced_class(&self) -> BindingClass {
-        if self.fleet.second_ack == SecondAck::Off { BindingClass::Unreplied } else { BindingClass::Stream }
+        let may_be_unreplied = self.has_unreplied() && self.fleet.second_ack == SecondAck::Off;
+        if may_be_unreplied { BindingClass::Unreplied } else { BindingClass::Stream }
+    }
+
+    /// Whether its devices have bindings that nothing was answered over.
+    pub(super) fn has_unreplied(&self) -> bool {
+        self.entry.key.transport == Transport::Udp
     }
 
     /// What is known of a class.

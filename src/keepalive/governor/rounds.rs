@@ -76,7 +76,8 @@ pub(super) fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
 fn class_to_learn(cohort: &mut Cohort) -> Option<BindingClass> {
     let first = cohort.paced_class();
     let classes = [first, if first == BindingClass::Stream { BindingClass::Unreplied } else { BindingClass::Stream }];
-    classes.into_iter().find(|class| cohort.of(*class).open().is_some())
+    let count = if cohort.has_unreplied() { 2 } else { 1 };
+    classes.into_iter().take(count).find(|class| cohort.of(*class).open().is_some())
 }
 
 /// Whether no test of the round is running any more that is worth waiting for. The devices of those that are not are

@@ -11,7 +11,7 @@ use super::Governor;
 use crate::keepalive::cohort::{CohortEntry, CohortIndex, CohortKey, Labels, Transport};
 use crate::keepalive::observation::{BindingClass, Observation, ObservationKind, Probe, Silence};
 use crate::keepalive::order::DeviceOrder;
-use crate::keepalive::policy::{Fleet, Fleets, IntervalBounds, Pin, ProbeBudget};
+use crate::keepalive::policy::{Fleet, Fleets, IntervalBounds, Pin, ProbeBudget, SecondAck};
 use crate::keepalive::report::{CohortReport, Reason, Verdict};
 use crate::time::{MonoTime, Tick, WallTime};
 
@@ -40,6 +40,7 @@ struct World {
     loss: f64,
     random: u64,
     commands: usize,
+    unreplied_tests: usize,
 }
 
 fn fleet() -> Fleet {
@@ -61,8 +62,26 @@ impl World {
     fn new(fleet: Fleet, lifetimes: &[f64]) -> Self {
         let mut governor = Governor::new(Arc::new(Fleets { fleets: vec![Arc::new(fleet)] }));
         governor.add_cohort(&entry("a"));
-        let mut world =
-            Self { governor, devices: Vec::new(), second: 0, draws_ports: false, loss: 0.0, random: 7, commands: 0 };
+        let mut world = Self {
+            governor,
+            devices: Vec::new(),
+            second: 0,
+            draws_ports: false,
+            loss: 0.0,
+            random: 7,
+            commands: 0,
+            unreplied_tests: 0,
+        };
+        lifetimes.iter().for_each(|lifetime| world.join(*lifetime));
+        world
+    }
+
+    /// The same devices over connections.
+    fn over_tcp(fleet: Fleet, lifetimes: &[f64]) -> Self {
+        let mut governor = Governor::new(Arc::new(Fleets { fleets: vec![Arc::new(fleet)] }));
+        let entry = entry("a");
+        governor.add_cohort(&CohortEntry { key: CohortKey { transport: Transport::Tcp, ..entry.key }, ..entry });
+        let mut world = Self { governor, ..Self::new(self::fleet(), &[]) };
         lifetimes.iter().for_each(|lifetime| world.join(*lifetime));
         world
     }
@@ -106,7 +125,10 @@ impl World {
                 match command.order {
                     DeviceOrder::Own(pace) => self.devices[index].own = Some(pace),
                     DeviceOrder::Cohort => self.devices[index].own = None,
-                    DeviceOrder::Probe { order, class } => self.open(index, order, class),
+                    DeviceOrder::Probe { order, class } => {
+                        self.unreplied_tests += usize::from(class == BindingClass::Unreplied);
+                        self.open(index, order, class);
+                    }
                 }
             }
             for index in 0..self.devices.len() {
@@ -462,6 +484,16 @@ fn devices_that_make_no_tests_go_by_those_that_do() {
     let slot = world.governor.devices.find(silent).expect("known");
     assert_eq!(world.governor.devices.get(slot).own, 0);
     assert!(world.governor.orders.cohorts[0].pace.interval > Duration::from_secs(80));
+}
+
+#[test]
+fn a_connection_is_no_unreplied_binding_whatever_the_second_ack() {
+    let mut world = World::over_tcp(Fleet { second_ack: SecondAck::Off, ..fleet() }, &[120.0; 24]);
+    world.run(4 * 3_600);
+    assert!(world.devices.iter().any(|device| device.tests > 0));
+    assert_eq!(world.report().verdict, Verdict::Learnt);
+    assert_eq!(world.unreplied_tests, 0);
+    assert_paced(&world, 120.0);
 }
 
 #[test]
