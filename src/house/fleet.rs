@@ -158,6 +158,7 @@ fn gateways(
         ..GatewaySettings::on(address)
     };
     let server = GatewayServer::bind(settings, keepalive.wiring(Transport::Tcp), Arc::clone(&keys.keys), clock)?;
+    server.handle().set_prefixes(Arc::new(PrefixTable::new(&fleet.prefixes)));
     keepalive.set_gateways(server.handle());
     Ok(Some(server))
 }
