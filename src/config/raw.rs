@@ -210,7 +210,7 @@ pub struct RawFleet {
     /// Threads that answer heartbeats, 1 to 8. A million devices at 90 s are 11,000 heartbeats/s, which one can answer;
     /// more are for the moment in which all of them come back at once. Default: one a core, at most 8.
     pub workers: Option<usize>,
-    /// Gateways with a stream in all, 16 to 1,000,000, some 25 KB each; more are refused and come again. Default 100000.
+    /// Gateways with a stream in all, 16 to 1,000,000, 23 KB each; more are refused and come again. Default 100000.
     pub sessions_max: Option<usize>,
 }
 

@@ -2,10 +2,13 @@
 
 mod device;
 mod hello;
+mod learnt;
 mod orders;
 mod peer;
 mod seen;
 mod strain;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -13,11 +16,12 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// No test needs a tenth of it; a hang is a failure with a name.
-const TEST_MAX: Duration = Duration::from_secs(60);
+/// Few tests need a tenth of it; a hang is a failure with a name.
+const TEST_MAX: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    let trials = [hello::trials(), orders::trials(), seen::trials(), strain::trials(), device::trials()];
+    let trials =
+        [hello::trials(), orders::trials(), seen::trials(), strain::trials(), device::trials(), learnt::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
 

@@ -117,8 +117,7 @@ impl Peer {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("a URL");
-        endpoint.connect().await.expect("a connection")
+        channel(self.address).await
     }
 
     /// The next observation.
@@ -169,6 +168,11 @@ impl Peer {
     pub(crate) fn cohort(&self, carrier: &str) -> CohortIndex {
         self.cohorts.resolve(&labels(carrier), Transport::Tcp)
     }
+}
+
+pub(crate) async fn channel(server: SocketAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("a URL");
+    endpoint.connect().await.expect("a connection")
 }
 
 pub(crate) fn device(number: u8) -> DeviceId {

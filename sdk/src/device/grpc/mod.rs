@@ -4,6 +4,9 @@
 //! the connection dead: the next session says after which silence, and whether a reset came, which is how the server
 //! learns when NATs forget connections. No HTTP/2 pings are sent: they would refresh the binding between the beats.
 //!
+//! It tests no side flows: that takes a connection over which the server speaks first, after a silence, and the service
+//! has none. So the server learns from it when an interval is too long, and not that it could be longer.
+//!
 //! Memory: some 60 KB a session, most of it the HTTP/2 stack's.
 
 mod backoff;
