@@ -1,10 +1,12 @@
 //! The field: carriers with the kernel's own NAT, and the real binary behind them with the real monitor on its uplink.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flyball::lab::{Carrier, Device, Lab, Nat, SERVER, UPLINK};
+use flyball_sdk::device::id::DeviceId;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,10 +37,14 @@ signals:
   dropped: {query: 'sum(rate(dropped_total[1m]))'}
 ";
 
+/// Devices of one household at most: its thread waits for all their sockets at once, which costs their number each time.
+const HOUSEHOLD_MAX: u16 = 64;
+
 /// Everything that runs.
 pub(crate) struct Bed {
     pub(crate) lab: Lab,
     pub(crate) households: Vec<Household>,
+    carriers: Vec<Carrier>,
     server: Reaped,
     log: Arc<Mutex<Vec<String>>>,
     home: Home,
@@ -46,30 +52,31 @@ pub(crate) struct Bed {
 
 /// Devices of one carrier: sockets in one namespace, each with a binding of its own.
 pub(crate) struct Household {
-    pub(crate) carrier: String,
+    pub(crate) carrier: &'static str,
     pub(crate) device: Device,
-    pub(crate) devices: u16,
-    _nat: Carrier,
+    numbers: Range<u16>,
 }
 
-/// A carrier to be made: its name, its NAT and how many devices it has.
+/// A carrier to be made: its name, its NAT, and how many devices it has.
 pub(crate) struct Plan {
     pub(crate) carrier: &'static str,
     pub(crate) nat: Nat,
+    /// How long the NAT keeps what a beat and its ack make.
+    pub(crate) kept: Duration,
     pub(crate) devices: u16,
 }
 
 impl Bed {
     /// Carriers by `plans`, and the server with these fleet files.
-    pub(crate) fn start(plans: Vec<Plan>, fleets: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(plans: &[Plan], fleets: &[(&str, &str)]) -> Self {
         let lab = Lab::start().expect("a lab");
-        let households: Vec<Household> = plans.into_iter().map(|plan| household(&lab, plan)).collect();
+        let carriers: Vec<Carrier> = plans.iter().map(|plan| lab.carrier(&plan.nat).expect("a carrier")).collect();
+        let of = plans.iter().zip(&carriers);
+        let households = of.clone().flat_map(|(plan, carrier)| households(&lab, carrier, plan)).collect();
         let home = Home::new("{scrape: {targets: ['http://127.0.0.1:1/metrics']}}", POLICY);
         home.write("keys", MASTER_KEY);
         let mut prefixes = "prefix,carrier,region\n".to_owned();
-        for household in &households {
-            prefixes += &format!("{},{},eu\n", household._nat.prefix(), household.carrier);
-        }
+        of.for_each(|(plan, carrier)| prefixes += &format!("{},{},eu\n", carrier.prefix(), plan.carrier));
         home.write("prefixes.csv", &prefixes);
         home.configure(&format!(
             "monitor: {{interfaces: [{UPLINK}], key: heartbeat, ports: [{PORT}], gap: 1s, devices: 20000}}\n\
@@ -83,7 +90,7 @@ impl Bed {
         );
         let mut child = lab.server().spawn(&mut home.command()).expect("flyball starts");
         let log = follow(child.stderr.take().expect("piped"));
-        let bed = Self { lab, households, server: Reaped(child), log, home };
+        let bed = Self { lab, households, carriers, server: Reaped(child), log, home };
         wait_for("the server", Duration::from_secs(20), || bed.get("/readyz"));
         assert_eq!(
             bed.get("/readyz").expect("ready")["degraded"].as_array().map(|why| why.iter().any(|why| why == "monitor")),
@@ -92,6 +99,11 @@ impl Bed {
             bed.logged()
         );
         bed
+    }
+
+    /// Every NAT forgets its bindings.
+    pub(crate) fn reboot_nats(&self) {
+        self.carriers.iter().for_each(|carrier| carrier.reboot().expect("a carrier"));
     }
 
     /// Other fleet files from now on, by SIGHUP.
@@ -125,8 +137,16 @@ impl Bed {
     }
 }
 
-fn household(lab: &Lab, plan: Plan) -> Household {
-    let nat = lab.carrier(&plan.nat).expect("a carrier");
-    let device = lab.device(&nat).expect("a household");
-    Household { carrier: plan.carrier.to_owned(), device, devices: plan.devices, _nat: nat }
+impl Household {
+    /// Its devices.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = DeviceId> {
+        self.numbers.clone().map(|number| format!("{}-{number}", self.carrier).parse().expect("an id"))
+    }
+}
+
+fn households<'a>(lab: &'a Lab, carrier: &'a Carrier, plan: &'a Plan) -> impl Iterator<Item = Household> + 'a {
+    (0..plan.devices).step_by(usize::from(HOUSEHOLD_MAX)).map(move |first| {
+        let numbers = first..plan.devices.min(first + HOUSEHOLD_MAX);
+        Household { carrier: plan.carrier, device: lab.device(carrier).expect("a household"), numbers }
+    })
 }

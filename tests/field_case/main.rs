@@ -1,44 +1,66 @@
 //! The field case, on the real kernel: a fleet that beats every 180 s through NATs that forget after 112.347 s loses half
 //! of what is pushed to it, and nothing once its NATs are learnt. The real binary, the real monitor, real datagrams, the
-//! kernel's own NAT; pushes that Flyball knows nothing of.
+//! kernel's own NAT, the SDK's devices; pushes that Flyball knows nothing of.
 //!
 //! All times are 1 : 12.483, because conntrack counts whole seconds: 112.347 s are 9 s, the interval of 180 s is 14.4 s
-//! (orders count in tenths of a second), the floor of 15 s is 1.2 s. The second ack's 2.1 s do not scale: they are what
-//! Linux takes to call a binding a stream.
+//! (orders count in tenths of a second), the floor of 15 s is 1.2 s, and retries are a fifth of that. The second ack's
+//! 2.1 s do not scale: they are what Linux takes to call a binding a stream.
+//!
+//! What is to be lost before is arithmetic: of an interval I a binding that is kept for T misses 1 - T/I. Pushes are made
+//! so that they measure just that (see `pusher`), and the fate of each is compared with what its age says.
+//!
+//! It takes four minutes: 20 s to begin, 45 s before, 90 s of learning, 75 s after. Needs root.
 
 mod bed;
 mod bound;
 mod devices;
-mod push;
+mod pusher;
+mod pushes;
 #[path = "../support/mod.rs"]
 mod support;
+mod table;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flyball::lab::Nat;
+use flyball::socket::raise_nofile_limit;
+use flyball_sdk::device::id::DeviceId;
 use libtest_mimic::{Arguments, Failed};
 
 use crate::bed::{Bed, PORT, Plan};
-use crate::bound::clopper_pearson;
 use crate::devices::Devices;
-use crate::push::{Pusher, Pushes};
-use crate::support::child::wait_for;
+use crate::pusher::Pusher;
+use crate::pushes::{Push, Pushes, until_lifted};
+use crate::table::Row;
 
 /// The interval of the field case, scaled.
 const FIXED: Duration = Duration::from_millis(14_400);
 /// The interval of the trapped fleet: three quarters of its NAT's 12 s for streams, scaled.
 const TRAP_FIXED: Duration = Duration::from_secs(9);
 /// Pushed at least, after learning.
-const PUSHES_MIN: u32 = 15_000;
+const PUSHES_MIN: usize = 15_000;
 /// The same, of the trapped fleet.
 const TRAP_PUSHES_MIN: u32 = 2_000;
-/// How long the field case is looked at before.
-const BEFORE: Duration = Duration::from_secs(32);
-/// Learning has to be over by then.
-const LEARNT_WITHIN: Duration = Duration::from_secs(90);
+/// Beats of so long are followed by pushes before: two of each device.
+const BEFORE: Duration = Duration::from_millis(28_800);
+/// Learning has to be over by then: half as long again as was ever seen.
+const LEARNT_WITHIN: Duration = Duration::from_secs(130);
+/// A device with this interval has left the floor.
+const LEARNT_MIN: Duration = Duration::from_secs(3);
 /// After the last push, before what did not arrive counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Devices of the field case lose so much before: 47.1 % by arithmetic; 44 and 50 % are four standard deviations away,
+/// with two pushes to each of 2,000 devices.
+const LOST_BEFORE: std::ops::RangeInclusive<f64> = 0.44..=0.50;
+/// Trapped devices lose so much: two thirds, and four standard deviations of 900 pushes.
+const TRAP_LOST_BEFORE: std::ops::RangeInclusive<f64> = 0.60..=0.73;
+/// Pushes whose fate is not what their age says, at most: those that come while a binding ends, or late.
+const ODD_MAX: f64 = 0.01;
+/// Share that the second ack may leave in the trap.
+const TRAP_LOST_MAX: f64 = 0.001;
 
 const FIELD_BEFORE: &str = "fleet: field
 match: {carrier: 'field-*'}
@@ -69,137 +91,132 @@ second_ack: 1200ms
 ";
 
 fn main() -> ExitCode {
+    hurry();
     let arguments = Arguments::from_args();
-    let name = "no_push_is_lost_once_the_nats_are_learnt";
+    let name = "half_of_the_pushes_are_lost_at_a_fixed_interval_and_none_once_the_nats_are_learnt";
     libtest_mimic::run(&arguments, vec![support::lab::trial(name, field_case)]).exit_code()
+}
+
+/// Goes before whatever else the machine does, with all threads and children that begin from here on: at 1 : 12.483 a
+/// device waits a quarter of a second for an ack, and what is to be measured is NATs. Without the right to it, it stays.
+fn hurry() {
+    let _ = Command::new("renice").args(["-n", "-15", "-p", &std::process::id().to_string()]).output();
 }
 
 /// 77 % of the devices behind NATs that keep any binding for 9 s, 23 % behind Linux's rule: 3 s until it is a stream.
 fn plans() -> Vec<Plan> {
     let second = Duration::from_secs(1);
-    let plain = |carrier, devices| Plan { carrier, nat: Nat::random_ports(9 * second), devices };
-    let trapped = Nat::random_ports(3 * second).udp_stream(9 * second);
+    let trapped = |stream: u32| Nat::random_ports(3 * second).udp_stream(stream * second);
+    let plan = |carrier, kept: u32, nat, devices| Plan { carrier, nat, kept: kept * second, devices };
     vec![
-        plain("field-a", 460),
-        plain("field-b", 460),
-        Plan { carrier: "field-c", nat: Nat::preserved_ports(9 * second), devices: 456 },
-        Plan { carrier: "field-d", nat: trapped, devices: 411 },
-        Plan { carrier: "trap", nat: Nat::random_ports(3 * second).udp_stream(12 * second), devices: 340 },
+        plan("field-a", 9, Nat::random_ports(9 * second), 513),
+        plan("field-b", 9, Nat::random_ports(9 * second), 513),
+        plan("field-c", 9, Nat::preserved_ports(9 * second), 514),
+        plan("field-d", 3, trapped(9), 460),
+        plan("trap", 3, trapped(12), 360),
     ]
 }
 
 fn field_case() -> Result<(), Failed> {
     assert!(bound::is_right(), "the bound is what its closed forms say");
-    let bed = Bed::start(plans(), &[("field", FIELD_BEFORE), ("trap", TRAP_BEFORE)]);
-    let pushes = Pushes::new();
-    let devices = Devices::start(&bed, &pushes);
-    until("all devices to beat at the fixed intervals", Duration::from_secs(60), &bed, &devices, || {
-        devices.share(|carrier, pace| pace.interval == if carrier == "trap" { TRAP_FIXED } else { FIXED }) >= 1.0
+    raise_nofile_limit()?;
+    let plans = plans();
+    let bed = Bed::start(&plans, &[("field", FIELD_BEFORE), ("trap", TRAP_BEFORE)]);
+    let run = Run { devices: &Devices::start(&bed), pushes: &Arc::default(), plans: &plans, bed: &bed };
+    run.until("all devices to be told the fixed intervals", Duration::from_secs(60), || {
+        run.devices.share(|carrier, told| told == if carrier == "trap" { TRAP_FIXED } else { FIXED }) >= 1.0
     })?;
-    let longest = devices.longest();
-    let pusher = Pusher::start(bed.lab.server(), PORT, &pushes, longest);
-    std::thread::sleep(BEFORE);
+    // A cohort that is new is sent second acks until its fleet file is applied, a second at most: that made some streams.
+    bed.reboot_nats();
+    let households = run.devices.households();
+    let pusher = Pusher::start(bed.lab.server(), PORT, households, run.pushes, run.devices.longest());
+    let started = Instant::now();
+    let [field, trap] = run.pushed(&pusher, |_| started.elapsed() >= BEFORE)?;
+    let before = run.rows(field, until_lifted(trap));
     let started = Instant::now();
     bed.reload(&[("field", FIELD_AFTER), ("trap", TRAP_AFTER)]);
-    std::thread::sleep(GRACE);
-    let before = Row::new("before", &pushes, &devices, 0);
-    until("the NATs to be learnt", LEARNT_WITHIN, &bed, &devices, || is_learnt(&bed, &devices))?;
+    run.until("the NATs to be learnt", LEARNT_WITHIN, || is_learnt(&bed, run.devices))?;
     let learning = started.elapsed();
-    // What was learnt last reaches a device with its next beat, and takes the place of the wait after that.
-    std::thread::sleep(2 * FIXED);
-    let since = pushes.next();
-    wait_for("enough pushes", Duration::from_secs(150), || {
-        (pushes.since(since, |device| devices.carrier(device) != "trap").0 >= PUSHES_MIN).then_some(())
-    });
+    // The trapped devices' bindings are streams a beat after the second acks began; a cohort may still learn.
+    let [field, trap] =
+        run.pushed(&pusher, |since| run.pushes.since(since, |id| run.is_field(id)).len() >= PUSHES_MIN)?;
+    let after = run.rows(field, trap);
     drop(pusher);
-    std::thread::sleep(GRACE);
-    let after = Row::new("after", &pushes, &devices, since);
-    report(&before, &after, learning, &bed);
-    judge(&after).map_err(|why| format!("{why}\n{}", bed.logged()).into())
+    table::report(&before, &after, learning, &bed.cohorts());
+    judge(&before, &after).map_err(|why| format!("{why}\n{}", bed.logged()).into())
 }
 
-/// Waits, and tells what it was that it waited for in vain.
-fn until(
-    what: &str,
-    limit: Duration,
-    bed: &Bed,
-    devices: &Devices,
-    mut is_so: impl FnMut() -> bool,
-) -> Result<(), Failed> {
-    let started = Instant::now();
-    while !is_so() {
-        if started.elapsed() > limit {
-            let cohorts: Vec<String> = bed.cohorts().iter().map(ToString::to_string).collect();
-            let seen = [devices.intervals(), cohorts.join("\n"), bed.counters(), bed.logged()].join("\n");
-            return Err(format!("waited {limit:?} in vain for {what}\n{seen}").into());
-        }
-        std::thread::sleep(Duration::from_millis(200));
+/// What the phases share.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    bed: &'a Bed,
+    devices: &'a Devices,
+    pushes: &'a Arc<Pushes>,
+    plans: &'a [Plan],
+}
+
+impl Run<'_> {
+    fn is_field(&self, id: DeviceId) -> bool {
+        self.devices.carrier(id) != "trap"
     }
-    Ok(())
+
+    /// Has beats followed by pushes until `is_enough`, and waits for the last of them: those to the field, and to the trap.
+    fn pushed(&self, pusher: &Pusher, is_enough: impl Fn(usize) -> bool) -> Result<[Vec<Push>; 2], Failed> {
+        let since = self.pushes.count();
+        pusher.open(true);
+        self.until("enough pushes", Duration::from_secs(150), || is_enough(since))?;
+        pusher.open(false);
+        self.until("the last push", 2 * FIXED, || pusher.waiting() == 0)?;
+        std::thread::sleep(GRACE);
+        Ok([true, false].map(|is_field| self.pushes.since(since, |id| self.is_field(id) == is_field)))
+    }
+
+    fn rows(&self, field: Vec<Push>, trap: Vec<Push>) -> [Row; 2] {
+        let kept = |id| {
+            let carrier = self.devices.carrier(id);
+            self.plans.iter().find(|plan| plan.carrier == carrier).map_or(Duration::ZERO, |plan| plan.kept)
+        };
+        [Row::new("the field case", field, kept), Row::new("the trap, devices unchanged", trap, kept)]
+    }
+
+    /// Waits, and tells what it was that it waited for in vain.
+    fn until(&self, what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Result<(), Failed> {
+        let started = Instant::now();
+        while !is_so() {
+            if started.elapsed() > limit {
+                let cohorts: Vec<String> = self.bed.cohorts().iter().map(ToString::to_string).collect();
+                let seen = [self.devices.intervals(), cohorts.join("\n"), self.bed.counters(), self.bed.logged()];
+                return Err(format!("waited {limit:?} in vain for {what}\n{}", seen.join("\n")).into());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
 }
 
-/// Every cohort of the field says so, and 99 % of the devices have left the floor: one whose test was lost stays there, and
-/// is reached, until it is tested again.
+/// Every cohort of the field says so, and 99 % of the devices have left the floor: one whose test was lost stays there, or
+/// keeps a pace of its own, and is reached, until it is tested again.
 fn is_learnt(bed: &Bed, devices: &Devices) -> bool {
     let rows = bed.cohorts();
     let learnt = |row: &&serde_json::Value| {
         row["verdict"] == "learnt" && row["cohort"].as_str().is_some_and(|cohort| cohort.starts_with("carrier=field"))
     };
     rows.iter().filter(learnt).count() == 4
-        && devices.share(|carrier, pace| carrier == "trap" || pace.interval >= Duration::from_secs(6)) >= 0.99
+        && devices.share(|carrier, told| carrier == "trap" || told >= LEARNT_MIN) >= 0.99
 }
 
-/// Pushes of one phase.
-struct Row {
-    name: &'static str,
-    field: (u32, u32),
-    trap: (u32, u32),
-}
-
-impl Row {
-    fn new(name: &'static str, pushes: &Pushes, devices: &Devices, since: u32) -> Self {
-        let of = |is_trap| pushes.since(since, |device| (devices.carrier(device) == "trap") == is_trap);
-        Self { name, field: of(false), trap: of(true) }
-    }
-}
-
-fn report(before: &Row, after: &Row, learning: Duration, bed: &Bed) {
-    println!("                                         pushes    lost              share lost, 99 % confidence");
-    let line = |what: &str, row: &Row, (sent, lost): (u32, u32)| {
-        let (low, high) = clopper_pearson(lost, sent);
-        let share = 100.0 * f64::from(lost) / f64::from(sent.max(1));
-        println!(
-            "{what:<28} {:<10} {sent:>8} {lost:>7} {share:>9.3} %   {:.4} % to {:.4} %",
-            row.name,
-            100.0 * low,
-            100.0 * high
-        );
-    };
-    for row in [before, after] {
-        line("the field case", row, row.field);
-    }
-    for row in [before, after] {
-        line("the trap, devices unchanged", row, row.trap);
-    }
-    println!("learnt within {:.0} s", learning.as_secs_f64());
-    for row in bed.cohorts() {
-        println!(
-            "{} {} bound {} s interval {} s: {} devices, {}",
-            row["cohort"], row["verdict"], row["lower_bound_s"], row["interval_s"], row["devices"], row["reason"]
-        );
-    }
-}
-
-/// What was lost before is reported and not judged: arithmetic says 47.1 % and, in the trap, 66.7 %, and less is seen. In the
-/// trap a push between the second and the third second lifts a binding for good; why the field loses less is not known.
-fn judge(after: &Row) -> Result<(), String> {
-    let share = |(sent, lost): (u32, u32)| f64::from(lost) / f64::from(sent.max(1));
+fn judge([field, trap]: &[Row; 2], after: &[Row; 2]) -> Result<(), String> {
+    let [field_after, trap_after] = after;
     let failed = |what: &str, seen: f64| Err(format!("{what}: {seen:.4}"));
     match () {
-        () if after.field.0 < PUSHES_MIN => failed("pushes after learning", f64::from(after.field.0)),
-        () if after.field.1 > 0 => failed("pushes lost after learning", f64::from(after.field.1)),
-        () if after.trap.0 < TRAP_PUSHES_MIN => failed("pushes into the trap", f64::from(after.trap.0)),
-        () if share(after.trap) > 0.001 => failed("share lost with second acks", share(after.trap)),
+        () if !LOST_BEFORE.contains(&field.share()) => failed("share lost before", field.share()),
+        () if !TRAP_LOST_BEFORE.contains(&trap.share()) => failed("share lost in the trap before", trap.share()),
+        () if field.odd_share() > ODD_MAX => failed("pushes before that their age does not explain", field.odd_share()),
+        () if trap.odd_share() > ODD_MAX => failed("the same, in the trap", trap.odd_share()),
+        () if field_after.sent < PUSHES_MIN as u32 => failed("pushes after learning", field_after.sent.into()),
+        () if field_after.lost > 0 => failed("pushes lost after learning", field_after.lost.into()),
+        () if trap_after.sent < TRAP_PUSHES_MIN => failed("pushes into the trap", trap_after.sent.into()),
+        () if trap_after.share() > TRAP_LOST_MAX => failed("share lost with second acks", trap_after.share()),
         () => Ok(()),
     }
 }
