@@ -73,6 +73,15 @@ pub enum Trouble {
         #[source]
         source: io::Error,
     },
+    /// Whoever has the address said that nobody listens there.
+    #[error("nobody listens at {server}")]
+    Refused {
+        /// The server.
+        server: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A datagram was not taken.
     #[error("a datagram to {server} was not sent")]
     Send {
@@ -92,6 +101,8 @@ pub struct UdpDevice {
     sockets: [Option<UdpSocket>; Flow::COUNT],
     opener: Opener,
     is_troubled: bool,
+    /// It was said that nobody listens, and nothing authentic was heard since.
+    is_refused: bool,
     out: Vec<Output>,
     bytes: Vec<u8>,
 }
@@ -108,9 +119,9 @@ impl fmt::Debug for UdpDevice {
 impl UdpDevice {
     /// A device of the server at `host:port`. Nothing is opened yet.
     pub fn new(endpoint: Endpoint, server: impl Into<String>) -> Self {
-        let (address, sockets, is_troubled, out, bytes) = Default::default();
+        let (address, sockets, is_troubled, is_refused, out, bytes) = Default::default();
         let opener = Box::new(connected);
-        Self { endpoint, server: server.into(), address, sockets, opener, is_troubled, out, bytes }
+        Self { endpoint, server: server.into(), address, sockets, opener, is_troubled, is_refused, out, bytes }
     }
 
     /// With sockets that this opens: in another network namespace, or over a certain interface.
@@ -170,9 +181,11 @@ impl UdpDevice {
             match socket.recv(&mut bytes) {
                 // What is not authentic changes nothing.
                 Ok(length) => {
-                    let _ = self.endpoint.receive(now, flow, &bytes[..length], &mut self.out);
+                    let taken = self.endpoint.receive(now, flow, &bytes[..length], &mut self.out);
+                    self.is_refused &= taken.is_err();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.refused(error, tell),
                 // An ICMP error that an earlier datagram met: the retry is the answer to it.
                 Err(_) => {}
             }
@@ -227,6 +240,13 @@ impl UdpDevice {
     fn troubled(&mut self, trouble: Trouble, tell: &mut dyn FnMut(UdpEvent)) {
         if !std::mem::replace(&mut self.is_troubled, true) {
             tell(UdpEvent::Trouble(trouble));
+        }
+    }
+
+    /// Told, and no more: anybody can say so, and the retry is the answer to it.
+    fn refused(&mut self, source: io::Error, tell: &mut dyn FnMut(UdpEvent)) {
+        if let (Some(server), false) = (self.address, std::mem::replace(&mut self.is_refused, true)) {
+            tell(UdpEvent::Trouble(Trouble::Refused { server, source }));
         }
     }
 

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use flyball_sdk::device::grpc::{Event as Told, GrpcSettings, run as run_device};
+use flyball_sdk::device::grpc::{Event as Told, GrpcSettings, SessionError, run as run_device};
 use flyball_sdk::device::machine::{Event, Memory};
+use tonic::Code;
 
 use super::super::Failure;
 use super::super::run::until_signal;
@@ -64,7 +65,18 @@ fn show(device: &Device, output: &mut Output, event: Told) -> Result<ControlFlow
             Shown::Event(Event::Pace(taken))
         }
         Told::Answered { sequence, took, next, .. } => Shown::Event(Event::Acked { sequence, took, tries: 1, next }),
-        Told::Ended { error, .. } => Shown::Trouble(chain(&error)),
+        Told::Ended { error, .. } => Shown::Trouble(trouble(device, &error)),
     };
     output.show(&shown)
+}
+
+/// Where it fails, why, and what to look at where the device itself is at fault.
+fn trouble(device: &Device, error: &SessionError) -> String {
+    let (server, why) = (&device.server, chain(error));
+    match error {
+        SessionError::Refused(status) if status.code() == Code::Unauthenticated => {
+            format!("{server}: {why}; the key file must hold what `flyball device-key` prints for this id")
+        }
+        _ => format!("{server}: {why}"),
+    }
 }

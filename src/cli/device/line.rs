@@ -9,6 +9,11 @@ use crate::document::values::format_duration;
 use crate::time::WallTime;
 use std::time::Duration;
 
+/// After so many sendings without an answer it is said, once for each beat, what to look at.
+const HINT_AT: u32 = 3;
+/// A server says nothing to whom it does not know: a wrong key and a dead server look alike from here.
+const HINT: &str = "does UDP pass to the server, and is the key this id's? A wrong key is not answered";
+
 /// The line, its end included.
 pub(super) fn line(at: WallTime, shown: &Shown) -> String {
     let (event, what) = match shown {
@@ -28,6 +33,7 @@ fn of_machine(event: &Event) -> (&'static str, String) {
             ("acked", format!("after {} and {tries} sendings, next in {}", short(*took), short(*next)))
         }
         Event::Unanswered { tries: 1 } => ("unanswered", "sent again".to_owned()),
+        Event::Unanswered { tries: HINT_AT } => ("unanswered", format!("{HINT_AT} times, sent again; {HINT}")),
         Event::Unanswered { tries } => ("unanswered", format!("{tries} times, sent again")),
         Event::Stream => ("stream", "the binding has the NAT's long timeout".to_owned()),
         Event::Moved => ("moved", "the server sees another address; answered".to_owned()),
@@ -56,6 +62,9 @@ fn of_probe(probed: &Probed) -> String {
 
 /// To the millisecond, and to the tenth of a second from a second on.
 fn short(time: Duration) -> String {
+    if time < Duration::from_millis(1) {
+        return "less than 1ms".to_owned();
+    }
     let unit = if time < Duration::from_secs(1) { 1_000_000 } else { 100_000_000 };
     let nanos = u64::try_from((time.as_nanos() + unit / 2) / unit * unit).unwrap_or(u64::MAX);
     format_duration(Duration::from_nanos(nanos))
@@ -74,6 +83,9 @@ mod tests {
         assert_eq!(said(once), "2026-11-23T02:13:20.000Z  acked       after 12ms, next in 1m31s\n");
         let often = Event::Acked { sequence: 3, took: Duration::from_millis(6_012), tries: 3, next };
         assert!(said(often).ends_with("acked       after 6s and 3 sendings, next in 1m31s\n"), "{}", said(often));
+        assert!(said(Event::Unanswered { tries: 3 }).ends_with("A wrong key is not answered\n"));
+        let soon = Event::Acked { sequence: 3, took: Duration::from_micros(345), tries: 1, next };
+        assert!(said(soon).ends_with("acked       after less than 1ms, next in 1m31s\n"), "{}", said(soon));
         assert!(said(Event::Unanswered { tries: 2 }).ends_with("unanswered  2 times, sent again\n"));
     }
 }

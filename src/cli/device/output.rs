@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::machine::Event;
+use tonic::Status;
 
 use super::super::Failure;
 use super::{json, line};
@@ -66,13 +67,47 @@ impl Output {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. Libraries repeat their causes, and a status says its code before its words: each
+/// thing is said once.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
+        let said =
+            error.downcast_ref::<Status>().map_or_else(|| error.to_string(), |status| status.message().to_owned());
         cause = error.source();
+        let is_last_of_it = cause.is_none_or(|cause| !said.ends_with(&cause.to_string()));
+        if is_last_of_it && !text.ends_with(&said) {
+            let _ = write!(text, ": {said}");
+        }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        #[source]
+        source: Option<Box<dyn Error>>,
+    }
+
+    fn link(text: &'static str, source: Option<Box<dyn Error>>) -> Box<dyn Error> {
+        Box::new(Link { text, source })
+    }
+
+    #[test]
+    fn what_a_cause_repeats_is_said_once() {
+        let refused = link("tcp connect error: refused", Some(link("refused", None)));
+        let chained = link("cannot connect", Some(link("transport error", Some(refused))));
+        assert_eq!(chain(&*chained), "cannot connect: transport error: refused");
+        let status = Box::new(Status::unavailable("shutting down"));
+        assert_eq!(chain(&*link("the session broke", Some(status))), "the session broke: shutting down");
+        let status = Box::new(Status::unavailable("shutting down"));
+        assert_eq!(chain(&*link("refused: shutting down", Some(status))), "refused: shutting down");
+    }
 }
