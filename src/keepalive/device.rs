@@ -17,8 +17,9 @@ const BRACKET_CELLS: u16 = 10;
 /// The largest step of a ladder: cells from one flow to the next are `2^step`.
 const STEP_MAX: u8 = 7;
 
-/// Boxes whose lifetimes are nearer than this many cells, 13 %, are taken for one: timer wheels forget late now and then.
-pub const APART_CELLS: u16 = 25;
+/// Boxes whose lifetimes are nearer than this many cells, 32 %, are taken for one: a timer wheel forgets up to a turn late, now
+/// and then, and who is paced by the turn that it saw loses messages in the others.
+pub const APART_CELLS: u16 = 56;
 
 /// The lifetime of a box that devices may try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

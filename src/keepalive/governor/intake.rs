@@ -16,7 +16,7 @@ use flyball_sdk::device::probe::{Cell, ProbeOrder, ProbeOutcome};
 use super::cohort::Cohort;
 use super::devices::Device;
 use crate::keepalive::change::Change;
-use crate::keepalive::device::at_least;
+use crate::keepalive::device::{APART_CELLS, at_least};
 use crate::keepalive::interval;
 use crate::keepalive::mixture::Outcome;
 use crate::keepalive::observation::{BindingClass, Probe, Silence};
@@ -25,6 +25,9 @@ use crate::keepalive::observation::{BindingClass, Probe, Silence};
 const FALSE_MOVE: f64 = 0.005;
 /// A report's silence may be this many cells beside the one ordered.
 const CELLS_BESIDE: u16 = 2;
+/// A timer's wheel forgets up to a turn late: only what was outlived by more than the widest turn, in cells (32 %), is a
+/// lifetime that became longer.
+const TURN_CELLS: u16 = APART_CELLS;
 
 /// One silence and how it ended.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +44,6 @@ impl Cohort {
     pub(super) fn take_probe(&mut self, device: &mut Device, probe: &Probe) {
         device.silent_tests = 0;
         self.close_flow(device, probe.silence);
-        self.channel.controls(probe.controls);
         let outcome = match probe.outcome {
             ProbeOutcome::Lost => {
                 self.evidence.lost += 1;
@@ -50,6 +52,8 @@ impl Cohort {
             ProbeOutcome::Survived => Outcome::Survived,
             ProbeOutcome::Expired => {
                 probe.is_port_kept.inspect(|is_kept| self.ports.observe(*is_kept));
+                // A test that passes ends with its first try: only one that did not has made all three.
+                self.channel.controls(probe.controls);
                 Outcome::Expired { false_probability: self.channel.false_expiry(probe.controls) }
             }
         };
@@ -121,8 +125,8 @@ impl Cohort {
         let cell = Cell::at_most(seen.silence);
         let is_of_a_box = device.shown.supported(&self.offers).is_some_and(|one| self.is_offered(one));
         let is_within_pace = is_of_a_box && self.longest_wait(device).is_some_and(|wait| cell <= wait);
-        let is_above_box = self.offers.len() == 1 && cell > self.paced().lowest().bounds().1;
-        let was_expired = device.shown.expired().map_or(is_above_box, |expired| cell >= expired);
+        let is_above_box = self.offers.len() == 1 && cell > self.paced().lowest().bounds().1.plus(TURN_CELLS);
+        let was_expired = device.shown.expired().map_or(is_above_box, |expired| cell >= expired.plus(TURN_CELLS));
         let found = if is_within_pace {
             self.watch.at_interval(device.id, is_survival, error)
         } else if was_expired && self.paced().lowest().is_learnt() {

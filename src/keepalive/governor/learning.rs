@@ -10,7 +10,7 @@ use std::time::Duration;
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{Cell, ProbeOrder};
 
-use crate::keepalive::device::{Offer, at_least};
+use crate::keepalive::device::{APART_CELLS, Offer, at_least};
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
 use crate::keepalive::lifetime::prior::Prior;
 use crate::keepalive::lifetime::probe::Precision;
@@ -25,6 +25,8 @@ const CONTRADICTION_MAX: f64 = 0.01;
 const TESTS_FROM_NOTHING: u32 = 12;
 /// A box of less than this share is left to its devices.
 const SHARE_MIN: f64 = 0.15;
+/// A wheel is taken to begin where this part of the devices behind it has forgotten.
+const EDGE_SHARE: f64 = 0.05;
 /// A box is offered when it is known this well: 5 %.
 const NARROW_CELLS: u16 = 10;
 /// Outcomes this near to each other, in cells, are no contradiction: timer wheels.
@@ -210,10 +212,7 @@ impl Learning {
         if self.is_searching() {
             return None;
         }
-        let is_known = |one: &&BoxEstimate| {
-            one.share >= SHARE_MIN && one.upper.number().saturating_sub(one.lower.number()) <= NARROW_CELLS
-        };
-        let of_mixture = || self.estimate.boxes.iter().find(is_known).map(|one| (one.lower, one.upper));
+        let of_mixture = || lowest_box(&self.estimate.boxes).map(|one| (one.lower, one.upper));
         let is_last_word = self.is_learnt && self.estimate.lower.number() > 0;
         let of_bounds = || is_last_word.then_some((self.estimate.lower, self.estimate.upper));
         let (lower, upper) = self.found.or_else(of_mixture).or_else(of_bounds)?;
@@ -224,6 +223,26 @@ impl Learning {
     pub(super) fn brackets(&self) -> &[Bracket] {
         self.mixture.brackets()
     }
+}
+
+/// The box that the lowest of the cohort's devices end in, those of smaller boxes left out; nothing while it is not known
+/// well. A wheel spreads its devices over many gaps, of which none is a box by itself: they are counted together, and what
+/// hardly any device forgets before is taken.
+fn lowest_box(boxes: &[BoxEstimate]) -> Option<&BoxEstimate> {
+    let large = at_share(boxes, SHARE_MIN)?;
+    let edge = large.lower.minus(APART_CELLS);
+    let first = boxes.iter().position(|one| one.lower >= edge)?;
+    let found = at_share(&boxes[first..], EDGE_SHARE)?;
+    Some(found).filter(|one| one.upper.number().saturating_sub(one.lower.number()) <= NARROW_CELLS)
+}
+
+/// The box in which so large a part of the devices has forgotten.
+fn at_share(boxes: &[BoxEstimate], share: f64) -> Option<&BoxEstimate> {
+    let mut sum = 0.0;
+    boxes.iter().find(|one| {
+        sum += one.share;
+        sum >= share
+    })
 }
 
 fn evidence(outcome: Outcome) -> Evidence {

@@ -27,8 +27,8 @@ const WATCH_PACKETS: f64 = 8.0;
 const WATCH_SHARE: f64 = 0.02;
 /// Every so often the watch looks for a longer lifetime instead.
 const LONGER_EVERY: u32 = 4;
-/// Steps from the lifetime to the longer one that is looked for, in turn: 90 %, 17 % and 38 % longer.
-const LONGER_STEPS: [u8; 3] = [7, 5, 6];
+/// Steps from the lifetime to the longer one that is looked for, in turn: 90 % and 38 % longer.
+const LONGER_STEPS: [u8; 2] = [7, 6];
 /// A search that nobody can be asked for is taken up again after so many floors: a quarter of an hour.
 const REST_FLOORS: u32 = 60;
 /// Devices that are asked at once when one contradicts what it showed before.
