@@ -88,6 +88,11 @@ impl Boxes {
         Some((&mut layer.learning, layer.beyond))
     }
 
+    /// What lifetimes may be.
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
     /// The box that decides what everybody is told.
     pub(super) fn lowest(&self) -> &Learning {
         &self.layers[0].learning

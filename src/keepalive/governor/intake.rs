@@ -134,7 +134,8 @@ impl Cohort {
         } else {
             None
         };
-        if (is_within_pace && !is_survival) || (was_expired && is_survival) {
+        let was_outlived = device.shown.survived().is_some_and(|survived| cell <= survived);
+        if if is_survival { was_expired } else { is_within_pace || was_outlived } {
             self.round.call_witnesses();
         }
         if found.is_some() {

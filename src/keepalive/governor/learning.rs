@@ -4,15 +4,15 @@
 //! asked, on many devices, whether it is one box at all. Outcomes go to both questions from the start; as soon as they
 //! contradict each other, a single box is given up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::probe::{Cell, ProbeOrder};
+use flyball_sdk::device::probe::{Cell, FLOWS_MAX, ProbeOrder};
 
 use crate::keepalive::device::{APART_CELLS, Offer, at_least};
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
-use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::prior::{Known, Prior};
 use crate::keepalive::lifetime::probe::Precision;
 use crate::keepalive::lifetime::round;
 use crate::keepalive::mixture::{BoxEstimate, Bracket, Estimate, Mixture, Outcome, SearchWeights, Who};
@@ -29,6 +29,8 @@ const SHARE_MIN: f64 = 0.15;
 const EDGE_SHARE: f64 = 0.05;
 /// A box is offered when it is known this well: 5 %.
 const NARROW_CELLS: u16 = 10;
+/// First rounds that are kept: of up to eight devices.
+const FIRST_ROUNDS: usize = 9 * (FLOWS_MAX as usize + 1);
 /// Outcomes this near to each other, in cells, are no contradiction: timer wheels.
 const WHEEL_CELLS: u16 = 22;
 
@@ -40,6 +42,8 @@ pub(super) struct Ground {
     precision: Precision,
     bounds: (Cell, Cell),
     quantiles: [Cell; 3],
+    /// The first round of a search, by devices and flows: it is the same for all cohorts of which nothing is known.
+    first_rounds: [OnceLock<Vec<ProbeOrder>>; FIRST_ROUNDS],
 }
 
 impl Ground {
@@ -47,7 +51,24 @@ impl Ground {
     pub(super) fn new(prior: Prior, precision: Precision) -> Self {
         let belief = Belief::new(&prior);
         let (bounds, quantiles) = (belief.credible(CONFIDENCE), [0.01, 0.5, 0.99].map(|q| belief.quantile(q)));
-        Self { weights: Arc::new(SearchWeights::from(&prior)), prior, precision, bounds, quantiles }
+        let first_rounds = [const { OnceLock::new() }; FIRST_ROUNDS];
+        Self { weights: Arc::new(SearchWeights::from(&prior)), prior, precision, bounds, quantiles, first_rounds }
+    }
+
+    /// What is believed where neighbours have this, by nearness; `None` where they have nothing.
+    pub(super) fn shared(&self, neighbours: &[Vec<Known>]) -> Option<Prior> {
+        neighbours.iter().any(|known| !known.is_empty()).then(|| self.prior.shared(neighbours))
+    }
+
+    /// Whether lifetimes are looked for in the same range.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.prior.first() == other.prior.first() && self.prior.last() == other.prior.last()
+    }
+
+    fn first_round(&self, belief: &Belief, devices: usize, flows: u8) -> Vec<ProbeOrder> {
+        let at = devices * usize::from(FLOWS_MAX + 1) + usize::from(flows);
+        let plan = || round::next(belief, devices, flows);
+        self.first_rounds.get(at).map_or_else(plan, |known| known.get_or_init(plan).clone())
     }
 }
 
@@ -73,6 +94,9 @@ pub(super) struct Learning {
     estimate: Estimate,
     is_stale: bool,
     is_learnt: bool,
+    /// What the search began with, where neighbours told something.
+    told: Option<Prior>,
+    is_fresh: bool,
 }
 
 /// A test to be ordered.
@@ -97,6 +121,30 @@ impl Learning {
             estimate,
             is_stale: false,
             is_learnt: false,
+            told: None,
+            is_fresh: true,
+        }
+    }
+
+    /// What neighbours have learnt by now: the search goes on as if it had been known from the start.
+    pub(super) fn hear(&mut self, told: Prior) {
+        self.begin();
+        if let Search::Running(belief) = &mut self.search {
+            belief.rebase(self.told.as_ref().unwrap_or(&self.ground.prior), &told);
+            self.told = Some(told);
+        }
+    }
+
+    /// What neighbours may take up: where lifetimes are, once that is known.
+    pub(super) fn known(&self) -> Vec<Known> {
+        let is_narrow = |known: &Known| known.upper.number().saturating_sub(known.lower.number()) <= NARROW_CELLS;
+        let single = self.found.map(|(lower, upper)| Known { lower, upper, share: 1.0 });
+        let boxes =
+            self.estimate.boxes.iter().map(|one| Known { lower: one.lower, upper: one.upper, share: one.share });
+        match (&self.search, single) {
+            (Search::Ended, Some(known)) => vec![known],
+            (Search::Ended, None) => boxes.filter(is_narrow).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -110,6 +158,7 @@ impl Learning {
     /// What one silence of one device showed.
     pub(super) fn observe(&mut self, device: DeviceId, cell: Cell, outcome: Outcome) {
         self.begin();
+        self.is_fresh = false;
         if let Search::Running(belief) = &mut self.search {
             belief.observe(cell, evidence(outcome));
             self.is_learnt = false;
@@ -126,7 +175,7 @@ impl Learning {
             // found on a few do.
             let is_refuted = self.found.is_some_and(|(lower, _)| self.estimate.upper <= lower);
             if is_refuted || !is_one_box(self.mixture.brackets()) {
-                (self.search, self.found) = (Search::Ended, None);
+                (self.search, self.found, self.told) = (Search::Ended, None, None);
             }
         }
     }
@@ -136,7 +185,12 @@ impl Learning {
         self.refresh();
         self.begin();
         if let Search::Running(belief) = &self.search {
-            let round = round::next(belief, devices, flows);
+            let is_first = self.is_fresh && self.told.is_none();
+            let round = if is_first {
+                self.ground.first_round(belief, devices, flows)
+            } else {
+                round::next(belief, devices, flows)
+            };
             if !round.is_empty() {
                 return round.into_iter().map(|order| Planned { who: None, order }).collect();
             }
@@ -145,7 +199,7 @@ impl Learning {
             }
             let answer = belief.answer();
             self.found = Some((answer.lower, answer.upper));
-            self.search = Search::Ended;
+            (self.search, self.told) = (Search::Ended, None);
         }
         let tests = self.mixture.next_tests(CONFIDENCE, devices);
         self.is_learnt = tests.is_empty();

@@ -22,6 +22,7 @@ mod due;
 mod intake;
 mod learning;
 pub mod memory;
+mod neighbours;
 mod pacing;
 mod review;
 mod rounds;
@@ -49,9 +50,11 @@ use crate::time::{MonoTime, Tick};
 
 /// Members looked at in one decision because their cohort's offers or order changed.
 const SWEEP_MAX: usize = 50_000;
+/// Devices looked at in one decision because something was seen of them; the others wait for the next one.
+const TOUCHED_MAX: usize = 50_000;
 /// Rounds of tests planned in one decision: each takes some milliseconds, and only where all cohorts are new at once does
 /// one have to wait for its turn.
-const PLANS_MAX: usize = 16;
+const PLANS_MAX: usize = 8;
 /// Cohorts of an earlier process that are kept in mind until devices of them appear.
 const REMEMBERED_MAX: usize = 4_096;
 
@@ -211,7 +214,8 @@ impl Governor {
     fn decide_devices(&mut self, now: Tick, second: u32, generation: u64) -> Vec<DeviceCommand> {
         let (devices, due) = (&mut self.devices, &mut self.due);
         let mut desk = Desk { devices, due, commands: Vec::new(), plans: PLANS_MAX, generation, now, second };
-        for slot in std::mem::take(&mut self.touched) {
+        let later = self.touched.split_off(self.touched.len().min(TOUCHED_MAX));
+        for slot in std::mem::replace(&mut self.touched, later) {
             let at = desk.devices.get(slot).cohort().0 as usize;
             review::review(&mut self.cohorts[at], slot, &mut desk);
         }
@@ -219,10 +223,10 @@ impl Governor {
         let mut looks = SWEEP_MAX;
         // From another cohort each time, so that none waits for the others' sweeps.
         for turn in 0..count {
-            let cohort = &mut self.cohorts[(self.next_swept + turn) % count];
-            sweep(cohort, &mut looks, &mut desk);
-            rounds::step(cohort, &mut desk);
-            review::serve(cohort, &mut desk);
+            let at = (self.next_swept + turn) % count;
+            sweep(&mut self.cohorts[at], &mut looks, &mut desk);
+            rounds::step(&mut self.cohorts, at, &mut desk);
+            review::serve(&mut self.cohorts[at], &mut desk);
         }
         self.next_swept = (self.next_swept + PLANS_MAX) % count.max(1);
         desk.commands

@@ -8,6 +8,7 @@ use flyball_sdk::device::probe::{Cell, ProbeOrder, SETTLE};
 
 use super::cohort::{Cohort, place};
 use super::devices::{Device, Devices, Is, Slot};
+use super::neighbours;
 use super::review::{Desk, FLOW_PACKETS, give, interval_of};
 use crate::keepalive::interval;
 use crate::keepalive::observation::BindingClass;
@@ -20,8 +21,8 @@ const SEARCHERS_UNPACED: usize = 2;
 const CONFIRMERS: usize = 64;
 /// Members that are looked at for one that is free, for each that is needed.
 const SCAN_PER_DEVICE: usize = 64;
-/// A watch costs this many packets,
-const WATCH_PACKETS: f64 = 8.0;
+/// A test of the watch costs about this many packets,
+const WATCH_PACKETS: f64 = 5.0;
 /// and at most this part of what the cohort's heartbeats do. A carrier that halves its timeout behind a NAT that keeps
 /// ports is seen by the watch alone: 100 devices of 120 s make a test every six minutes.
 const WATCH_SHARE: f64 = 0.02;
@@ -56,7 +57,8 @@ impl Round {
 }
 
 /// Orders what is to be tested next, if it is time for that.
-pub(super) fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
+pub(super) fn step(cohorts: &mut [Cohort], at: usize, desk: &mut Desk<'_>) {
+    let cohort = &mut cohorts[at];
     let is_off = cohort.fleet.probes.flows == 0 || cohort.pin(desk.now.wall).is_some();
     if is_off || cohort.counts.probing == 0 || desk.is_full() {
         return;
@@ -67,7 +69,13 @@ pub(super) fn step(cohort: &mut Cohort, desk: &mut Desk<'_>) {
     }
     match class_to_learn(cohort) {
         Some(_) if desk.plans == 0 => {}
-        Some(class) => learn(cohort, class, desk),
+        Some(class) => {
+            let is_beginning = cohort.of(class).lowest().is_searching();
+            if let Some(prior) = is_beginning.then(|| neighbours::prior(cohorts, at, class)).flatten() {
+                cohorts[at].of(class).lowest_mut().hear(prior);
+            }
+            learn(&mut cohorts[at], class, desk);
+        }
         None => watch(cohort, desk),
     }
 }

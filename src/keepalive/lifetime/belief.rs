@@ -67,6 +67,15 @@ impl Belief {
         self
     }
 
+    /// The same evidence seen with another prior than the one that it was seen with; both of this belief's range.
+    pub fn rebase(&mut self, from: &Prior, to: &Prior) {
+        for plane in &mut self.planes {
+            let ratios = from.masses().iter().zip(to.masses()).map(|(from, to)| to.max(MASS_MIN) / from.max(MASS_MIN));
+            plane.iter_mut().zip(ratios).for_each(|(mass, ratio)| *mass *= ratio);
+        }
+        self.normalise();
+    }
+
     /// Takes in what a silence of this length showed. A few microseconds.
     pub fn observe(&mut self, cell: Cell, evidence: Evidence) {
         let Some(at) = self.index_of(cell, evidence) else { return };
@@ -240,6 +249,18 @@ mod tests {
                 prop_assert!(less.quantile(q) <= before.quantile(q));
             }
         }
+    }
+
+    #[test]
+    fn a_prior_that_comes_late_says_the_same_as_one_that_came_first() {
+        let (early, late) = (Prior::default(), Prior::flat(cell(9.0), cell(7_500.0)));
+        let (mut rebased, mut direct) = (Belief::new(&early), Belief::new(&late));
+        for belief in [&mut rebased, &mut direct] {
+            belief.observe(cell(70.0), Evidence::Survived);
+            belief.observe(cell(140.0), expired(1e-3));
+        }
+        rebased.rebase(&early, &late);
+        assert!(rebased.masses().zip(direct.masses()).all(|(a, b)| (a - b).abs() < 1e-9));
     }
 
     #[test]

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use flyball_sdk::device::probe::Cell;
 
-use super::belief::Belief;
-
 /// The shortest and the longest lifetime looked for by default: 10 s and 2 h lie well inside.
 const RANGE: (Duration, Duration) = (Duration::from_secs(9), Duration::from_secs(7_500));
 /// Timeouts that vendors ship and carriers set, in seconds.
@@ -19,8 +17,6 @@ const FLAT_SHARE: f64 = 0.35;
 const NEIGHBOURS_SHARE: f64 = 0.6;
 /// How far, in cells, a neighbour's belief is smeared: its box is alike, not the same.
 const NEIGHBOUR_CELLS: f64 = 2.0;
-/// Less of a neighbour's belief than this says nothing.
-const NEIGHBOUR_MASS_MIN: f64 = 1e-9;
 /// The part of belief that is flat where there are neighbours, apart from what is flat in the vendors' part.
 const SHARED_FLAT_SHARE: f64 = 0.1;
 /// The part of flat belief on either side of the range.
@@ -31,6 +27,17 @@ const OUTSIDE_SHARE: f64 = 0.005;
 pub struct Prior {
     first: Cell,
     masses: Vec<f64>,
+}
+
+/// Where a neighbour's lifetimes are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known {
+    /// At least.
+    pub lower: Cell,
+    /// At most.
+    pub upper: Cell,
+    /// In proportion to the others'.
+    pub share: f64,
 }
 
 impl Default for Prior {
@@ -71,24 +78,35 @@ impl Prior {
         flat.mixed(&[(&spikes, 1.0 - FLAT_SHARE)])
     }
 
-    /// What neighbours have (the nearest first: prefix, region, carrier), what vendors ship, and a flat part. The range is
-    /// the nearest one's; a neighbour of another range does not count.
-    pub fn shared(neighbours: &[&Belief]) -> Self {
-        let Some(nearest) = neighbours.first() else { return Self::default() };
-        let flat = Self::flat(nearest.first(), nearest.last());
-        let vendors = Self::vendors(nearest.first(), nearest.last());
-        let alike = |one: &&&Belief| one.first() == nearest.first() && one.last() == nearest.last();
-        let mut theirs = vec![0.0; flat.masses.len()];
+    /// This, and what neighbours have: by nearness (region, then carrier), each with bounds of its lifetimes and the part
+    /// of its devices that has them. No neighbour is sure enough to be more than two or three tests if it is wrong, and
+    /// a flat part is always left.
+    pub fn shared(&self, neighbours: &[Vec<Known>]) -> Self {
+        let mut theirs = vec![0.0; self.masses.len()];
         let mut share = 1.0;
-        for neighbour in neighbours.iter().filter(alike) {
-            share *= 0.5;
-            for (bin, mass) in neighbour.masses().enumerate().filter(|(_, mass)| *mass > NEIGHBOUR_MASS_MIN) {
-                add_kernel(&mut theirs, bin, NEIGHBOUR_CELLS, share * mass);
+        for known in neighbours {
+            let total: f64 = known.iter().map(|one| one.share).sum();
+            if total > 0.0 {
+                share *= 0.5;
+                known.iter().for_each(|one| self.smear(&mut theirs, one, share * one.share / total));
             }
         }
+        if share == 1.0 {
+            return self.clone();
+        }
         normalise(&mut theirs);
-        let vendors_share = 1.0 - NEIGHBOURS_SHARE - SHARED_FLAT_SHARE;
-        flat.mixed(&[(&theirs, NEIGHBOURS_SHARE), (&vendors.masses, vendors_share)])
+        let own_share = 1.0 - NEIGHBOURS_SHARE - SHARED_FLAT_SHARE;
+        Self::flat(self.first, self.last()).mixed(&[(&theirs, NEIGHBOURS_SHARE), (&self.masses, own_share)])
+    }
+
+    /// Adds `mass` where this says that lifetimes are, and around it.
+    fn smear(&self, masses: &mut [f64], known: &Known, mass: f64) {
+        let bin =
+            |cell: Cell| usize::from((cell.number() + 1).saturating_sub(self.first.number())).min(masses.len() - 1);
+        let (low, high) = (bin(known.lower), bin(known.upper));
+        let bins = (low + 1).min(high)..=high;
+        let part = mass / bins.clone().count() as f64;
+        bins.for_each(|bin| add_kernel(masses, bin, NEIGHBOUR_CELLS, part));
     }
 
     /// The shortest lifetime that is told from a shorter one.
@@ -143,10 +161,15 @@ fn normalise(masses: &mut [f64]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::belief::Belief;
     use super::*;
 
     fn cell(seconds: f64) -> Cell {
         Cell::at_most(Duration::from_secs_f64(seconds))
+    }
+
+    fn known(lower: f64, upper: f64) -> Known {
+        Known { lower: cell(lower), upper: cell(upper), share: 1.0 }
     }
 
     fn mass_around(prior: &Prior, seconds: f64) -> f64 {
@@ -155,10 +178,9 @@ mod tests {
 
     #[test]
     fn every_prior_sums_to_one_and_rules_nothing_out() {
-        let belief = Belief::new(&Prior::default());
         let short = Prior::vendors(cell(0.8), cell(12.0));
-        let shared = Prior::shared(&[&belief, &Belief::new(&short)]);
-        for prior in [Prior::default(), Prior::flat(cell(1.0), cell(1.0)), short, shared, Prior::shared(&[])] {
+        let shared = Prior::default().shared(&[vec![known(0.1, 0.2), known(117.0, 118.0)], vec![known(1.0, 90_000.0)]]);
+        for prior in [Prior::default(), Prior::flat(cell(1.0), cell(1.0)), short, shared] {
             assert!((prior.masses().iter().sum::<f64>() - 1.0).abs() < 1e-6, "{prior:?}");
             assert!(prior.masses().iter().all(|mass| *mass > 1e-5));
         }
@@ -175,12 +197,17 @@ mod tests {
 
     #[test]
     fn a_neighbours_value_is_likely_and_others_stay_possible() {
-        let mut neighbour = Belief::new(&Prior::default());
-        neighbour.observe(cell(229.0), super::super::belief::Evidence::Survived);
-        neighbour.observe(cell(231.0), super::super::belief::Evidence::Expired { false_probability: 1e-6 });
-        let prior = Prior::shared(&[&neighbour]);
+        let prior = Prior::default().shared(&[vec![known(229.0, 231.0)]]);
         assert!(mass_around(&prior, 230.0) > 0.4);
         assert!(mass_around(&prior, 120.0) > 0.01);
         assert!(mass_around(&prior, 2_000.0) > 1e-3);
+    }
+
+    #[test]
+    fn the_nearer_neighbours_count_for_more_and_none_changes_nothing() {
+        let prior = Prior::default().shared(&[vec![known(76.0, 77.0)], vec![known(229.0, 231.0); 40]]);
+        assert!(mass_around(&prior, 76.5) > 1.5 * mass_around(&prior, 230.0));
+        assert!(mass_around(&prior, 230.0) > 0.1);
+        assert_eq!(Prior::default().shared(&[Vec::new()]), Prior::default());
     }
 }

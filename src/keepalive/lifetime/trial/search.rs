@@ -8,7 +8,7 @@ use super::draw::{Boxes, NatBox};
 use super::link::Link;
 use crate::keepalive::lifetime::belief::{Belief, Evidence};
 use crate::keepalive::lifetime::channel::Channel;
-use crate::keepalive::lifetime::prior::Prior;
+use crate::keepalive::lifetime::prior::{Known, Prior};
 
 /// Heartbeats in short gaps before the first test: a quarter of an hour at the floor.
 const SHORT_GAPS: u32 = 60;
@@ -84,19 +84,20 @@ impl Guess {
         match self {
             Self::Flat => Prior::flat(usual.first(), usual.last()),
             Self::Vendors => usual,
-            Self::Neighbour(boxes) => Prior::shared(&[&known(boxes.draw(random), &usual)]),
+            Self::Neighbour(boxes) => usual.shared(&[vec![known(boxes.draw(random), &usual)]]),
         }
     }
 }
 
-/// A belief that has found its box.
-fn known(nat: NatBox, prior: &Prior) -> Belief {
+/// What a neighbour says that has found its box.
+fn known(nat: NatBox, prior: &Prior) -> Known {
     let mut belief = Belief::new(prior);
     while let Some(cell) = belief.next_probe() {
         let is_alive = cell.silence().as_secs_f64() < nat.lifetime;
         belief.observe(cell, if is_alive { Evidence::Survived } else { Evidence::Expired { false_probability: 1e-3 } });
     }
-    belief
+    let answer = belief.answer();
+    Known { lower: answer.lower, upper: answer.upper, share: 1.0 }
 }
 
 /// What an outcome says; `None` for a test that was lost.
