@@ -46,6 +46,11 @@ impl Default for Shown {
 const NONE: Cell = Cell::new(0);
 
 impl Shown {
+    /// As an earlier process knew it; cell 0 = none. Survivals from the expiry on count no more.
+    pub fn of(survived: Cell, expired: Cell) -> Self {
+        Self { survived: if expired != NONE && survived >= expired { NONE } else { survived }, expired }
+    }
+
     /// A binding outlived this silence.
     pub fn survive(&mut self, silence: Duration) {
         let cell = Cell::at_most(silence);

@@ -60,6 +60,18 @@ pub fn pace(bounds: &IntervalBounds, interval: Duration, generation: u64) -> Pac
     Pace { generation, interval, jitter: jitter(bounds, interval), retry: retry(bounds), is_hostile: false }
 }
 
+/// The pace of a binding known to live this long. Where the formula asks for less than the floor, the floor takes as much
+/// of the jitter with it: `max(floor, base + jitter)`.
+pub fn pace_for(bounds: &IntervalBounds, interval: Duration, lifetime: Duration, generation: u64) -> Pace {
+    let usual = pace(bounds, interval, generation);
+    let base = lifetime.mul_f64(bounds.safety.clamp(0.0, 1.0));
+    let longest = base.mul_f64(1.0 + bounds.jitter.clamp(0.0, 1.0));
+    let room = longest.saturating_sub(interval).as_secs_f64() / interval.as_secs_f64();
+    let is_under_floor = interval <= floor(bounds) && base < interval;
+    let jitter = if is_under_floor { usual.jitter.min(jitter_units(room)) } else { usual.jitter };
+    Pace { jitter, ..usual }
+}
+
 /// Whether the floor cannot serve a lifetime that is at most `upper`.
 pub fn is_hostile(bounds: &IntervalBounds, upper: Duration) -> bool {
     upper.mul_f64(bounds.safety.clamp(0.0, 1.0)) < bounds.min
@@ -98,7 +110,11 @@ pub fn ceiling(bounds: &IntervalBounds) -> Duration {
 /// In 256ths. Where floor and ceiling leave no room for all of it, as much as fits.
 fn jitter(bounds: &IntervalBounds, interval: Duration) -> u8 {
     let room = bounds.max.saturating_sub(interval).as_secs_f64() / interval.as_secs_f64();
-    (bounds.jitter.clamp(0.0, 1.0).min(room) * 256.0 + 1e-6).floor().min(255.0) as u8
+    jitter_units(bounds.jitter.clamp(0.0, 1.0).min(room))
+}
+
+fn jitter_units(part: f64) -> u8 {
+    (part * 256.0 + 1e-6).floor().clamp(0.0, 255.0) as u8
 }
 
 /// In units of 20 ms: 3 s for a floor of 15 s.
@@ -130,6 +146,16 @@ mod tests {
         assert_eq!(paced, Paced { interval: seconds(84.2), limit: Limit::Lifetime });
         let pace = pace(&bounds, paced.interval, 7);
         assert_eq!((pace.jitter, pace.retry, pace.longest()), (64, 150, seconds(105.25)));
+    }
+
+    #[test]
+    fn what_lives_no_longer_than_the_floor_is_beaten_for_without_jitter() {
+        let bounds = IntervalBounds::default();
+        let longest = |lifetime| pace_for(&bounds, seconds(15.0), seconds(lifetime), 1).longest();
+        assert_eq!((longest(12.0), longest(16.0)), (seconds(15.0), seconds(15.0)));
+        assert!(longest(18.0) > seconds(16.7) && longest(18.0) <= seconds(18.0 * 0.9375));
+        assert_eq!(longest(20.0), seconds(18.75));
+        assert_eq!(pace_for(&bounds, seconds(84.2), seconds(112.347), 7), pace(&bounds, seconds(84.2), 7));
     }
 
     #[test]

@@ -80,6 +80,8 @@ impl Is {
     pub(super) const OWN: u16 = 1 << 8;
     /// It is the same that its cohort has.
     pub(super) const SAME: u16 = 1 << 9;
+    /// It came back: what it was told before is told again.
+    pub(super) const RETURNED: u16 = 1 << 10;
 
     /// Whether all of these are true.
     pub(super) const fn all(self, statements: u16) -> bool {

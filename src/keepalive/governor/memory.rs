@@ -3,8 +3,10 @@
 //! A cohort's evidence is handed on as that of a few devices, its offers as they are: after a restart a fleet goes on at
 //! its pace, and is tested again by and by instead of all at once.
 //!
-//! Limits: devices that are worse off than their cohort are not handed on by name. After a restart they go by the cohort's
-//! pace until a test or a beat of theirs shows that they cannot.
+//! Devices that are worse off than their cohort are handed on by name, with what they have shown: the cohort's pace would
+//! cost them messages until a test or a beat of theirs shows so again.
+//!
+//! Limits: of more than [`LOWER_MAX`] such devices the rest begins anew.
 
 use std::sync::Arc;
 
@@ -13,8 +15,9 @@ use flyball_sdk::device::probe::Cell;
 use serde::{Deserialize, Serialize};
 
 use super::cohort::{Cohort, place};
+use super::devices::{Device, Devices};
 use crate::keepalive::cohort::{CohortEntry, Transport};
-use crate::keepalive::device::Offer;
+use crate::keepalive::device::{Offer, Shown};
 use crate::keepalive::lifetime::channel::Channel;
 use crate::keepalive::mixture::{Bracket, Outcome};
 use crate::keepalive::observation::BindingClass;
@@ -22,6 +25,8 @@ use crate::keepalive::ports::Ports;
 
 /// Devices whose evidence is handed on, for each cohort: 40 exclude a box of a sixth at 99.9 %.
 const BRACKETS_MAX: usize = 40;
+/// Devices that are worse off than their cohort and are handed on, of all cohorts together.
+pub(super) const LOWER_MAX: usize = 65_536;
 /// Exchanges that the loss is handed on as: it may be another now.
 const EXCHANGES_MAX: u64 = 2_000;
 
@@ -52,9 +57,19 @@ pub struct CohortMemory {
     /// Of stream bindings and of unreplied ones: device, longest silence survived, shortest expired (0 = none), and how
     /// likely all expiries were false.
     brackets: [Vec<(String, u16, u16, f32)>; 2],
+    /// Devices that live shorter than the cohort's offers: the longest silence survived, the shortest expired (0 = none).
+    #[serde(default)]
+    lower: Vec<(String, u16, u16)>,
 }
 
 impl CohortMemory {
+    /// Devices that were worse off, and what they had shown.
+    pub(super) fn worse_off(&self) -> impl Iterator<Item = (DeviceId, Shown)> {
+        self.lower.iter().take(LOWER_MAX).filter_map(|(device, survived, expired)| {
+            Some((device.parse().ok()?, Shown::of(Cell::new(*survived), Cell::new(*expired))))
+        })
+    }
+
     /// Whether it is of this cohort.
     pub fn is_of(&self, entry: &CohortEntry) -> bool {
         self.name == entry.key.name
@@ -65,7 +80,7 @@ impl CohortMemory {
 
 impl Cohort {
     /// What a later process needs to know of it.
-    pub(super) fn memory(&self) -> CohortMemory {
+    pub(super) fn memory(&self, devices: &Devices, room: &mut usize) -> CohortMemory {
         let [sent, unanswered] = self.sent;
         let kept = sent.min(EXCHANGES_MAX);
         let unanswered = (unanswered as f64 * kept as f64 / (sent.max(1)) as f64) as u32;
@@ -81,7 +96,21 @@ impl Cohort {
                 let brackets = self.boxes[place(class)].lowest().brackets();
                 brackets.iter().take(BRACKETS_MAX).map(written).collect()
             }),
+            lower: self.lower(devices, room),
         }
+    }
+
+    fn lower(&self, devices: &Devices, room: &mut usize) -> Vec<(String, u16, u16)> {
+        if self.counts.lower == 0 {
+            return Vec::new();
+        }
+        let lower = self.members.iter().map(|slot| devices.get(*slot)).filter(|device| self.is_lower(device));
+        let cell = |cell: Option<Cell>| cell.map_or(0, Cell::number);
+        let written =
+            |device: &Device| (device.id.to_string(), cell(device.shown.survived()), cell(device.shown.expired()));
+        let written: Vec<_> = lower.take(*room).map(written).collect();
+        *room -= written.len();
+        written
     }
 
     /// Takes up what an earlier process knew of it.

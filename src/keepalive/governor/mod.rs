@@ -30,6 +30,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use flyball_sdk::device::id::DeviceId;
@@ -38,10 +39,11 @@ use self::cohort::Cohort;
 use self::devices::{DEVICES_MAX, Devices, Is, Slot};
 use self::due::Due;
 use self::learning::Ground;
-use self::memory::{CohortMemory, Memory};
+use self::memory::{CohortMemory, LOWER_MAX, Memory};
 use self::review::Desk;
 use super::change::Change;
 use super::cohort::{CohortEntry, CohortIndex};
+use super::device::Shown;
 use super::observation::{Observation, ObservationKind};
 use super::order::{DeviceCommand, Orders};
 use super::policy::{Fleet, Fleets, IntervalBounds};
@@ -68,6 +70,8 @@ pub struct Governor {
     due: Due,
     touched: Vec<Slot>,
     remembered: Vec<CohortMemory>,
+    /// Devices that were worse off than their cohort, until they appear.
+    worse_off: HashMap<DeviceId, Shown>,
     orders: Arc<Orders>,
     generation: u64,
     is_one_value: bool,
@@ -97,6 +101,7 @@ impl Governor {
             due: Due::default(),
             touched: Vec::new(),
             remembered: Vec::new(),
+            worse_off: HashMap::new(),
             orders: Arc::default(),
             generation: 0,
             is_one_value: false,
@@ -178,7 +183,9 @@ impl Governor {
 
     /// What a later process needs to know.
     pub fn memory(&self) -> Memory {
-        let cohorts = self.cohorts.iter().map(Cohort::memory).chain(self.remembered.iter().cloned());
+        let mut room = LOWER_MAX;
+        let known = self.cohorts.iter().map(|cohort| cohort.memory(&self.devices, &mut room));
+        let cohorts = known.chain(self.remembered.iter().cloned());
         Memory { generation: self.generation, cohorts: cohorts.take(REMEMBERED_MAX).collect() }
     }
 
@@ -187,6 +194,8 @@ impl Governor {
         self.generation = self.generation.max(memory.generation);
         self.remembered = memory.cohorts;
         self.remembered.truncate(REMEMBERED_MAX);
+        let worse_off = self.remembered.iter().flat_map(CohortMemory::worse_off);
+        self.worse_off = worse_off.take(LOWER_MAX).collect();
         for cohort in &mut self.cohorts {
             if let Some(at) = self.remembered.iter().position(|memory| memory.is_of(&cohort.entry)) {
                 cohort.remember(&self.remembered.swap_remove(at));
@@ -295,6 +304,7 @@ impl Governor {
         let device = self.devices.get_mut(slot);
         device.is.set(Is::PRESENT, true);
         device.is.set(Is::PROBING, can_probe);
+        device.is.set(Is::RETURNED, true);
         device.silent_tests = 0;
         self.cohorts[at].end_test(device);
         touch(&mut self.touched, device, slot);
@@ -316,6 +326,9 @@ impl Governor {
         let Some(slot) = self.devices.find(id) else {
             let part = |devices: &mut Devices, slot: Slot| drop_out(cohorts, devices, slot);
             let slot = self.devices.insert(id, index, part)?;
+            if let Some(shown) = self.worse_off.remove(&id) {
+                self.devices.get_mut(slot).shown = shown;
+            }
             self.cohorts[at].join(&mut self.devices, slot);
             return Some(slot);
         };

@@ -95,7 +95,14 @@ impl Cohort {
     }
 
     fn tell(&mut self, choice: Choice, now: Tick, second: u32, generation: u64) -> bool {
-        let mut pace = interval::pace(&self.fleet.interval, choice.interval, 0);
+        let bounds = &self.fleet.interval;
+        let hostile = choice.is_hostile.then(|| self.paced().lowest().bounds().1);
+        let lifetime =
+            hostile.or(self.offers.first().map(|offer| offer.lower)).filter(|_| self.pin(now.wall).is_none());
+        let mut pace = match lifetime {
+            Some(lifetime) => interval::pace_for(bounds, choice.interval, lifetime.silence(), 0),
+            None => interval::pace(bounds, choice.interval, 0),
+        };
         pace.is_hostile = choice.is_hostile;
         let before = &self.told.order;
         pace.generation = before.pace.generation;

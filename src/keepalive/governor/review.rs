@@ -111,7 +111,9 @@ fn pace(cohort: &Cohort, slot: Slot, target: Option<Duration>, desk: &mut Desk<'
     let (second, generation) = (desk.second, desk.generation);
     let device = desk.devices.get_mut(slot);
     let own = target.map_or(0, units);
-    if own == device.own {
+    let is_told_again = device.is.all(Is::RETURNED) && own != 0;
+    device.is.set(Is::RETURNED, false);
+    if own == device.own && !is_told_again {
         return;
     }
     (device.own, device.own_since) = (own, second);

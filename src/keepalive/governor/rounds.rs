@@ -24,10 +24,12 @@ const SCAN_PER_DEVICE: usize = 64;
 /// A test of the watch costs about this many packets,
 const WATCH_PACKETS: f64 = 5.0;
 /// and at most this part of what the cohort's heartbeats do. A carrier that halves its timeout behind a NAT that keeps
-/// ports is seen by the watch alone: 100 devices of 120 s make a test every six minutes.
-const WATCH_SHARE: f64 = 0.02;
+/// ports is seen by the watch alone: 100 devices make a test every four minutes.
+const WATCH_SHARE: f64 = 0.015;
+/// Of what heartbeats of so many floors would do, where they are rarer: who waits for minutes loses the more by a change.
+const WATCH_FLOORS: u32 = 4;
 /// Every so often the watch looks for a longer lifetime instead.
-const LONGER_EVERY: u32 = 4;
+const LONGER_EVERY: u32 = 6;
 /// Steps from the lifetime to the longer one that is looked for, in turn: 90 % and 38 % longer.
 const LONGER_STEPS: [u8; 2] = [7, 6];
 /// A search that nobody can be asked for is taken up again after so many floors: a quarter of an hour.
@@ -247,7 +249,8 @@ fn watch(cohort: &mut Cohort, desk: &mut Desk<'_>) {
 /// Seconds until the next test, so that the watch takes no more packets and devices than it may.
 fn rest(cohort: &Cohort, order: ProbeOrder, interval: Duration) -> f64 {
     let packets = WATCH_PACKETS * f64::from(order.flows);
-    let by_packets = packets * interval.as_secs_f64() / (WATCH_SHARE * f64::from(cohort.counts.present));
+    let beats = interval.min(interval::floor(&cohort.fleet.interval) * WATCH_FLOORS).as_secs_f64();
+    let by_packets = packets * beats / (WATCH_SHARE * f64::from(cohort.counts.present));
     let longest = order.cell(u16::from(order.flows) - 1).silence().as_secs_f64();
     by_packets.max(longest / (cohort.fleet.probes.devices_watching * f64::from(cohort.counts.probing)))
 }

@@ -298,8 +298,8 @@ impl<'a> Plant<'a> {
         for carrier in carriers {
             for nat in self.recorder.nats_of(*carrier) {
                 let nat = &mut self.nats[nat as usize];
-                nat.stream = nat.stream.mul_f64(factor);
                 nat.unreplied = nat.unreplied.mul_f64(if nat.unreplied < nat.stream { 1.0 } else { factor });
+                nat.stream = nat.stream.mul_f64(factor);
                 nat.unreplied = nat.unreplied.min(nat.stream);
                 nat.granularity = nat.granularity.mul_f64(factor);
             }
