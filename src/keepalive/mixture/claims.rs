@@ -26,10 +26,23 @@ const LOOKS: f64 = 10.0;
 const CROWD: f64 = 0.45;
 /// Standard deviations by which the share below a box may be larger than guessed.
 const DEVIATIONS: f64 = 1.5;
-/// Devices below an upper bound are one box, or one wheel's edge, where they lie this close, in cells.
-const BOX_CELLS: u16 = WHEEL_CELLS;
+/// Devices below an upper bound are one box where they lie this close, in cells,
+const BOX_CELLS: u16 = 8;
+/// or one wheel's edge where none of its rungs is as far as this from the next.
+const GAP_CELLS: u16 = 6;
+/// Rungs of less than this share are none.
+const RUNG_SHARE: f64 = 0.01;
+/// Probability with which all devices of a box outlive a silence that is past its wheel's beginning by more than the bound
+/// is taken back, where it is a wheel.
+const WHEEL_ERROR: f64 = 0.005;
+/// Cells by which a bound may be past the edge: 1 %.
+const TOLERANCE_CELLS: f64 = 2.0;
+/// A device that outlived a silence by no more cells was not tested above it.
+const OPEN_CELLS: u16 = 3;
 /// Floors of an upper bound that are tried: those that most devices outlived.
 const FLOORS_MAX: usize = 12;
+/// Upper bounds that are tried, the later of neighbours where there are more.
+const UPPERS_MAX: usize = 24;
 
 /// How sure it is, as the logarithm of the odds won, that less than [`SHARE`] of the cohort forgets silences of this cell.
 pub(super) fn lower(brackets: &[Bracket], cell: u16) -> f64 {
@@ -59,6 +72,42 @@ pub(super) fn lower_bound(brackets: &[Bracket], log_odds: f64) -> u16 {
     cells.dedup();
     let claimed = cells.partition_point(|cell| *cell == 0 || lower(brackets, *cell) >= log_odds);
     if claimed == 0 { 0 } else { cells[claimed - 1] }
+}
+
+/// The bound, taken back by as much as a wheel's beginning may be below it. A device behind a wheel outlives a part of the
+/// silences past the wheel's beginning, and so may all devices of a box, the fewer they are, the further past it.
+pub(super) fn past_wheels(brackets: &[Bracket], bound: u16) -> u16 {
+    let mut cells: Vec<u16> = brackets.iter().map(|bracket| bracket.survived).collect();
+    cells.retain(|cell| (bound.saturating_sub(WHEEL_CELLS)..=bound).contains(cell));
+    cells.sort_unstable();
+    cells.dedup();
+    cells.into_iter().map(|cell| cell.saturating_sub(past_wheel(brackets, cell))).max().unwrap_or(bound)
+}
+
+fn past_wheel(brackets: &[Bracket], cell: u16) -> u16 {
+    let near = cell + WHEEL_CELLS;
+    let (mut inside, mut outside, mut open, mut not_outlived) = (0.0, 0.0, 0.0, 0.0);
+    for one in brackets {
+        if one.survived < cell {
+            not_outlived += f64::from(u8::from((cell - WHEEL_CELLS.min(cell) + 1..=cell).contains(&one.expired)));
+        } else if one.expired <= near {
+            inside += 1.0;
+        } else if one.survived > cell + OPEN_CELLS {
+            outside += 1.0;
+        } else {
+            open += 1.0;
+        }
+    }
+    let share = (inside / f64::max(inside + outside, 1.0)).max(SHARE);
+    let outlived = f64::max(inside + open * share, 1.0);
+    let is_likely = |past: &u16| {
+        let gone = f64::min((f64::from(*past) + TOLERANCE_CELLS) / f64::from(WHEEL_CELLS), 1.0 - 1e-9);
+        let all = outlived + not_outlived;
+        let of = |part: f64, expected: f64| if part > 0.0 { part * (part / all / expected).ln() } else { 0.0 };
+        of(not_outlived, gone) + of(outlived, 1.0 - gone) < -WHEEL_ERROR.ln() && not_outlived / all < 1.0
+    };
+    // More than a wheel's width takes no chance.
+    (0..WHEEL_CELLS).find(|past| !is_likely(past)).unwrap_or(WHEEL_CELLS)
 }
 
 /// How sure it is that more than a share `null` of the devices that outlive `floor` forget by `cell`.
@@ -101,17 +150,29 @@ pub(super) fn upper_bound(brackets: &[Bracket], rungs: &[Rung], log_odds: f64) -
     let mut cells: Vec<u16> = brackets.iter().filter(|b| b.has_expired()).map(|bracket| bracket.expired).collect();
     cells.sort_unstable();
     cells.dedup();
-    let claimed = cells.partition_point(|cell| upper_claim(brackets, rungs, *cell) < log_odds);
-    cells.get(claimed).copied().unwrap_or(NEVER)
+    // One after the other: what holds a box may, with what is below the next one, not be shown to.
+    let mut tried = cells.chunks(cells.len().div_ceil(UPPERS_MAX).max(1)).filter_map(<[u16]>::last);
+    tried.find(|cell| upper_claim(brackets, rungs, **cell) >= log_odds).copied().unwrap_or(NEVER)
 }
 
 fn upper_claim(brackets: &[Bracket], rungs: &[Rung], cell: u16) -> f64 {
     let claim = |floor: u16| {
-        let share = if cell - floor <= BOX_CELLS { SHARE } else { CROWD };
+        let share = if is_one_box(rungs, floor, cell) { SHARE } else { CROWD };
         let null = share / (1.0 - share_below(rungs, floor, brackets.len())).max(share);
         if null >= 0.9 { f64::NEG_INFINITY } else { upper(brackets, floor, cell, null) }
     };
     floors(brackets, cell).into_iter().map(claim).fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Whether what forgets between these may be one box, and not two smaller ones.
+fn is_one_box(rungs: &[Rung], floor: u16, cell: u16) -> bool {
+    let is_inside = |rung: &&Rung| rung.survived >= floor && rung.expired <= cell && rung.share >= RUNG_SHARE;
+    let mut last = None;
+    let has_gap = rungs.iter().filter(is_inside).any(|rung| {
+        let before = last.replace(rung.expired);
+        before.is_some_and(|before| rung.survived.saturating_sub(before) > GAP_CELLS)
+    });
+    cell - floor <= BOX_CELLS || cell - floor <= WHEEL_CELLS && !has_gap
 }
 
 /// What devices that forget by `cell` outlived, most common first.

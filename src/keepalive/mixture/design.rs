@@ -10,19 +10,22 @@ use super::evidence::{Bracket, NEVER, WHEEL_CELLS};
 use super::{Bounds, NextTest, SearchWeights, Who};
 
 /// A gap of this many cells (2.5 %) is narrow enough to be confirmed by others.
-const NARROW_CELLS: u16 = 5;
+const NARROW_CELLS: u16 = 3;
 /// Cells below what one device outlived, and above what it did not, that others are tested at: devices of one box differ
 /// by their timers' rounding.
-const MARGIN_CELLS: (u16, u16) = (2, 1);
+const MARGIN_CELLS: (u16, u16) = (1, 1);
 /// Tests of survival below the gap before the first above it: few, since a wrong gap shows in them first.
 const BELOW_FIRST: usize = 3;
 /// A box below the one in question is found out about if it may have this share.
 const SMALL_SHARE: f64 = 0.05;
-/// Devices that speak of the box in question: after so many, what is still open is a share so near a fifth that as many
-/// again would not tell.
-const ENOUGH: usize = 120;
-/// Devices tested above the box in question before a longer lifetime is shown as a bound, where none is yet.
-const STUCK: usize = 60;
+/// Devices that speak of the box in question: what would take more is a share too near a fifth, and given up.
+const ENOUGH: usize = 150;
+/// Devices that say how near a fifth the share is, before anything is given up.
+const TOLD: usize = 30;
+/// Devices tested above the box in question until a longer lifetime is shown as a bound, where it cannot be one.
+const REST_MAX: usize = 60;
+/// What a bound takes, in nats: the odds that are asked for, less what chance gives for nothing in half of all cohorts.
+const NATS: f64 = 8.0;
 /// A box of this share can be shown by itself.
 const HEAVY_SHARE: f64 = 0.35;
 /// Shares from this on, close below, are the edge of the same box.
@@ -64,10 +67,16 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step
     let above = rung.expired.saturating_add(MARGIN_CELLS.1).min(NEVER - 2 * WHEEL_CELLS);
     let count = |is: &dyn Fn(&Bracket) -> bool| brackets.iter().filter(|one| is(one)).count();
     let outlived = count(&|one| one.survived >= below);
+    let not_outlived = count(&|one| one.survived < below && one.expired <= below);
     let at_risk = count(&|one| claims::is_at_risk(one, below));
-    let is_below_done = bounds.lower >= below || outlived + count(&Bracket::has_expired) >= ENOUGH;
-    let is_above_done = bounds.upper <= above || at_risk >= ENOUGH;
-    if is_below_done && is_above_done {
+    let not_above = count(&|one| claims::is_at_risk(one, below) && one.expired <= above);
+    let is_below_done = bounds.lower >= below || is_futile(not_outlived, not_outlived + outlived, -1.0);
+    let is_above_futile = is_futile(not_above, at_risk, 1.0);
+    let is_above_done = bounds.upper <= above || is_above_futile;
+    let is_rest = is_above_futile
+        && bounds.upper == NEVER
+        && count(&|one| one.survived >= above && claims::is_at_risk(one, above)) < REST_MAX;
+    if is_below_done && is_above_done && !is_rest {
         return Step::Done;
     }
     if let Some(device) = to_probe(brackets, above) {
@@ -82,12 +91,28 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step
     if let Some(guard) = guard.filter(|guard| bounds.lower < *guard && unknown(brackets, *guard).next().is_some()) {
         return Step::Below(guard);
     }
-    let is_stuck = bounds.upper == NEVER && at_risk >= STUCK;
-    if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_stuck) {
+    if let Some(step) = rest(&rungs[at + 1..], above).filter(|_| is_rest && is_below_done) {
         return step;
+    }
+    if is_below_done && is_above_done {
+        return Step::Done;
     }
     let is_above_next = !is_above_done && (is_below_done || outlived > BELOW_FIRST);
     if is_above_next { Step::Above(below, above) } else { Step::Below(below) }
+}
+
+/// Whether `hits` of `all` are so near a fifth that it would take too many devices to show that they are more
+/// (`side` = 1) or less (-1), even where chance was a little against it.
+fn is_futile(hits: usize, all: usize, side: f64) -> bool {
+    let share = (hits as f64 + 0.5) / (all as f64 + 1.0);
+    let likely = (share + side * 1.5 * (share * (1.0 - share) / (all as f64 + 1.0)).sqrt()).clamp(1e-3, 1.0 - 1e-3);
+    let is_other_side = (likely - claims::SHARE) * side <= 0.0;
+    all >= ENOUGH || all >= TOLD && (is_other_side || NATS / divergence(likely) > ENOUGH as f64)
+}
+
+/// What a device tells on average that a part `share` of the cohort is not a fifth of it, in nats.
+fn divergence(share: f64) -> f64 {
+    share * (share / claims::SHARE).ln() + (1.0 - share) * ((1.0 - share) / (1.0 - claims::SHARE)).ln()
 }
 
 /// How to show a longer lifetime as a bound, by the devices that outlive the box in question: the box that most of them are
@@ -225,10 +250,4 @@ fn rest_tests(outlived: u16, floor: u16, cell: u16, brackets: &[Bracket]) -> imp
 /// Devices that forget before something longer, maybe before this.
 fn unknown(brackets: &[Bracket], cell: u16) -> impl Iterator<Item = &Bracket> {
     brackets.iter().filter(move |one| one.survived < cell && cell < one.expired && one.has_expired())
-}
-
-/// Whether the box that begins at `lower` forgets in a range: its devices are on more than one rung.
-pub(super) fn has_edge(rungs: &[Rung], lower: u16) -> bool {
-    let near = lower..=lower.saturating_add(WHEEL_CELLS + 2 * MARGIN_CELLS.0);
-    rungs.iter().filter(|rung| near.contains(&rung.survived) && rung.share >= EDGE_SHARE).count() > 1
 }

@@ -98,7 +98,7 @@ pub const FIELD: [Cohorts; 6] = [
 ];
 
 /// What it was not made for: here only the truth is asked for, at whatever width.
-pub const STRANGE: [Cohorts; 15] = [
+pub const STRANGE: [Cohorts; 33] = [
     Cohorts {
         name: "60:40, 10 s to 2 h, wrong prior",
         kinds: TWO,
@@ -120,6 +120,36 @@ pub const STRANGE: [Cohorts; 15] = [
     Cohorts { name: "15:85, 5 % apart", kinds: &[(1.0, &[0.15, 0.85])], ratio: Some(1.05), ..PLAIN },
     Cohorts { name: "spread by 10 %", spread: 0.1, ..PLAIN },
     Cohorts { name: "60:40, loss 20 %", kinds: TWO, loss: (0.2, 0.2), ..PLAIN },
+    Cohorts { name: "21:79", kinds: &[(1.0, &[0.21, 0.79])], ..PLAIN },
+    Cohorts { name: "five of 20", kinds: &[(1.0, &[0.2; 5])], ..PLAIN },
+    Cohorts { name: "five of 20, wheels", kinds: &[(1.0, &[0.2; 5])], wheels: 1.0, ..PLAIN },
+    Cohorts { name: "four of 25, wheels", kinds: &[(1.0, &[0.25; 4])], wheels: 1.0, ..PLAIN },
+    Cohorts { name: "20:80, wheels", kinds: &[(1.0, &[0.2, 0.8])], wheels: 1.0, ..PLAIN },
+    Cohorts { name: "10:90, wheels", kinds: &[(1.0, &[0.1, 0.9])], wheels: 1.0, ..PLAIN },
+    Cohorts {
+        name: "20:30:50, wheels, a third apart",
+        kinds: &[(1.0, &[0.2, 0.3, 0.5])],
+        wheels: 1.0,
+        ratio: Some(1.3),
+        ..PLAIN
+    },
+    Cohorts { name: "15:15:70, 10 % apart", kinds: &[(1.0, &[0.15, 0.15, 0.7])], ratio: Some(1.1), ..PLAIN },
+    Cohorts { name: "60:40, 3 % apart", kinds: TWO, ratio: Some(1.03), ..PLAIN },
+    Cohorts { name: "60:40, 3 % apart, wheels", kinds: TWO, ratio: Some(1.03), wheels: 1.0, ..PLAIN },
+    Cohorts { name: "20:80, 3 % apart, wheels", kinds: &[(1.0, &[0.2, 0.8])], ratio: Some(1.03), wheels: 1.0, ..PLAIN },
+    Cohorts { name: "four of 25, 3 % apart", kinds: &[(1.0, &[0.25; 4])], ratio: Some(1.03), ..PLAIN },
+    Cohorts { name: "spread by 3 %", spread: 0.03, ..PLAIN },
+    Cohorts { name: "60:40 from 12 s", kinds: TWO, boxes: Boxes::One(NatBox::exact(12.0)), ratio: Some(1.4), ..PLAIN },
+    Cohorts {
+        name: "60:40 to 7,000 s",
+        kinds: TWO,
+        boxes: Boxes::One(NatBox::exact(7_000.0)),
+        ratio: Some(0.7),
+        ..PLAIN
+    },
+    Cohorts { name: "60:40, loss 0", kinds: TWO, loss: (0.0, 0.0), ..PLAIN },
+    Cohorts { name: "60:40, wheels, loss 30 %", kinds: TWO, wheels: 1.0, loss: (0.3, 0.3), ..PLAIN },
+    Cohorts { name: "60:40, a tenth of the expiries false", kinds: TWO, loss: (0.464, 0.464), ..PLAIN },
 ];
 
 impl Cohorts {
