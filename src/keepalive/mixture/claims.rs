@@ -30,6 +30,8 @@ const DEVIATIONS: f64 = 1.5;
 const BOX_CELLS: u16 = 8;
 /// or one wheel's edge where none of its rungs is as far as this from the next.
 const GAP_CELLS: u16 = 6;
+/// Rungs of this share are more than chance.
+const EDGE_SHARE: f64 = 0.02;
 /// Rungs of less than this share are none.
 const RUNG_SHARE: f64 = 0.01;
 /// Probability with which all devices of a box outlive a silence that is past its wheel's beginning by more than the bound
@@ -76,15 +78,15 @@ pub(super) fn lower_bound(brackets: &[Bracket], log_odds: f64) -> u16 {
 
 /// The bound, taken back by as much as a wheel's beginning may be below it. A device behind a wheel outlives a part of the
 /// silences past the wheel's beginning, and so may all devices of a box, the fewer they are, the further past it.
-pub(super) fn past_wheels(brackets: &[Bracket], bound: u16) -> u16 {
+pub(super) fn past_wheels(brackets: &[Bracket], rungs: &[Rung], bound: u16) -> u16 {
     let mut cells: Vec<u16> = brackets.iter().map(|bracket| bracket.survived).collect();
     cells.retain(|cell| (bound.saturating_sub(WHEEL_CELLS)..=bound).contains(cell));
     cells.sort_unstable();
     cells.dedup();
-    cells.into_iter().map(|cell| cell.saturating_sub(past_wheel(brackets, cell))).max().unwrap_or(bound)
+    cells.into_iter().map(|cell| cell.saturating_sub(past_wheel(brackets, rungs, cell))).max().unwrap_or(bound)
 }
 
-fn past_wheel(brackets: &[Bracket], cell: u16) -> u16 {
+fn past_wheel(brackets: &[Bracket], rungs: &[Rung], cell: u16) -> u16 {
     let near = cell + WHEEL_CELLS;
     let (mut inside, mut outside, mut open, mut not_outlived) = (0.0, 0.0, 0.0, 0.0);
     for one in brackets {
@@ -99,7 +101,11 @@ fn past_wheel(brackets: &[Bracket], cell: u16) -> u16 {
         }
     }
     let share = (inside / f64::max(inside + outside, 1.0)).max(SHARE);
-    let outlived = f64::max(inside + open * share, 1.0);
+    // Where devices forget in a range, a fifth of the cohort may begin to before the others.
+    let near = cell..=near;
+    let is_edge = rungs.iter().filter(|rung| near.contains(&rung.survived) && rung.share >= EDGE_SHARE).count() > 1;
+    let part = if is_edge { SHARE / share } else { 1.0 };
+    let outlived = f64::max((inside + open * share) * part, 1.0);
     let is_likely = |past: &u16| {
         let gone = f64::min((f64::from(*past) + TOLERANCE_CELLS) / f64::from(WHEEL_CELLS), 1.0 - 1e-9);
         let all = outlived + not_outlived;

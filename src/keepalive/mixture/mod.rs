@@ -180,7 +180,7 @@ impl Mixture {
             share: rung.share,
         });
         Estimate {
-            lower: Cell::new(claims::past_wheels(self.brackets(), lower)),
+            lower: Cell::new(claims::past_wheels(self.brackets(), &rungs, lower)),
             upper: Cell::new(upper),
             confidence,
             quantiles: [0.01, 0.5, 0.99].map(|part| self.quantile(&rungs, part)),
