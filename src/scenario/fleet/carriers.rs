@@ -35,13 +35,20 @@ pub(super) fn carriers(plan: &RawFleetPlan, keys: &mut Keys<'_, '_>) -> Carriers
     let devices: u64 = named.iter().map(|carrier| u64::from(carrier.devices)).sum();
     if devices + drawn.as_ref().map_or(0, |drawn| u64::from(drawn.devices)) > u64::from(DEVICES_MAX) {
         keys.fail("", format_args!("more than {DEVICES_MAX} devices in all"));
-    } else if drawn.is_none() && named.is_empty() && keys.is_written("") {
+    } else if is_empty(plan, keys) {
         keys.fail(
             "",
             "needs devices, such as {drawn: {devices: 600}} or {carriers: [{name: a, devices: 100, timeout: 2m}]}",
         );
     }
     Carriers { named, drawn }
+}
+
+/// Nobody is there. What is written and does not fit has its own error.
+fn is_empty(plan: &RawFleetPlan, keys: &Keys<'_, '_>) -> bool {
+    let is_missing = |key, is_none| is_none && !keys.is_written(key);
+    is_missing("drawn", plan.drawn.is_none())
+        && plan.carriers.as_ref().map_or_else(|| is_missing("carriers", true), Vec::is_empty)
 }
 
 fn drawn(raw: &RawDrawn, keys: &mut Keys<'_, '_>) -> DrawnCarriers {

@@ -53,12 +53,14 @@ impl Drawn {
         let total: f64 = boxes.iter().map(|(share, _)| share).sum();
         let mut until = 0.0;
         let mut given = 0;
-        for (i, (share, nat)) in boxes.iter().enumerate() {
-            self.nats.push(*nat);
+        for (share, nat) in boxes {
             until += share / total * f64::from(devices);
             let count = until.round() as u32 - given;
             given += count;
-            self.devices.extend((0..count).map(|_| (carrier, first + i as u32)));
+            if count > 0 {
+                self.devices.extend((0..count).map(|_| (carrier, self.nats.len() as u32)));
+                self.nats.push(*nat); // a box of nobody is none, and no measure of what the carrier bears
+            }
         }
         let nats = (first..self.nats.len() as u32).collect();
         self.carriers.push(Carrier { name, region, nats, joins_at });

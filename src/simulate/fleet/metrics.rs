@@ -32,10 +32,12 @@ pub struct FleetScore {
     pub adapt_seconds: f64,
     /// Falls of a cohort's interval, from the warm-up on, without a change of its NATs in the half hour before.
     pub false_shortenings: f64,
+    /// Share of the devices that were told, by the last ack that came, that no pace serves their NAT.
+    pub hostile: f64,
 }
 
 /// How many there are.
-const COUNT: usize = 13;
+const COUNT: usize = 14;
 
 /// The names, in the order of tables and JSON lines.
 pub const FLEET_METRICS: [&str; COUNT] = [
@@ -52,6 +54,7 @@ pub const FLEET_METRICS: [&str; COUNT] = [
     "learn_seconds",
     "adapt_seconds",
     "false_shortenings",
+    "hostile",
 ];
 
 impl FleetScore {
@@ -71,6 +74,7 @@ impl FleetScore {
             self.learn_seconds,
             self.adapt_seconds,
             self.false_shortenings,
+            self.hostile,
         ]
     }
 }

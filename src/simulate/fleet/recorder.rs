@@ -62,6 +62,8 @@ struct DeviceRecord {
     is_fitting: bool,
     /// Tests earned it a pace longer than its cohort's that its NAT did not bear.
     is_overpaced: bool,
+    /// Told that no pace serves its NAT.
+    is_hostile: bool,
     /// Generation of its pace and changes of its carrier that this was found for.
     judged: Option<(u64, u32)>,
     /// Its interval over what its own NAT bears.
@@ -120,6 +122,7 @@ impl Recorder {
     pub(super) fn acked(&mut self, now: MonoTime, index: u32, device: &Device, nats: &[Nat]) {
         let carrier = &self.carriers[device.carrier as usize];
         let record = &mut self.devices[index as usize];
+        record.is_hostile = device.machine.pace().is_hostile;
         let judged = (device.machine.pace().generation, carrier.changes);
         if record.judged == Some(judged) {
             return; // Nothing has changed since this device was looked at.
@@ -218,8 +221,14 @@ impl Recorder {
             learn_seconds: self.learn_seconds(scenario),
             adapt_seconds: self.adapt_seconds(scenario),
             false_shortenings: f64::from(self.false_shortenings),
+            hostile: self.hostile(),
         };
         FleetRun { score, stretches: self.stretches }
+    }
+
+    fn hostile(&self) -> f64 {
+        let started = self.devices.iter().filter(|record| record.started.is_some()).count();
+        self.devices.iter().filter(|record| record.is_hostile).count() as f64 / started.max(1) as f64
     }
 
     fn learn_seconds(&self, scenario: &FleetScenario) -> f64 {

@@ -55,7 +55,7 @@ fn line(out: &mut String, stretches: &[Stretch]) {
         out,
         "{:>9.0} {:>9.0} {:>10.0} {:>7.1} {:>7.3} {:>8.3}",
         last.until,
-        (1.0 - mean(|s| s.coverage)) * 1e6,
+        ((1.0 - mean(|s| s.coverage)) * 1e6).max(0.0), // sums of many parts may exceed the whole by a rounding
         mean(|s| s.heartbeats),
         mean(|s| s.probe_packets),
         last.pace_ratio,
