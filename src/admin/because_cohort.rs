@@ -17,6 +17,14 @@ pub(super) fn because(report: &CohortReport) -> String {
     );
     let why = match report.reason {
         Reason::Prior => return format!("Nothing was seen yet: {interval} s is safe with nearly every NAT there is."),
+        Reason::Searching => {
+            format!("Tests narrow that down; until then {interval} s is safe with nearly every NAT there is.")
+        }
+        Reason::Proving => {
+            "Each device is raised by itself once it outlived the least; the order to all follows when most \
+                            have."
+                .to_owned()
+        }
         Reason::LowerBound => "The interval keeps below the least by the fleet's `safety`.".to_owned(),
         Reason::Floor => "That asks for less than the fleet's `interval.min`, which counts.".to_owned(),
         Reason::Ceiling => "That would allow more than the fleet's `interval.max`, which counts.".to_owned(),
@@ -54,6 +62,8 @@ mod tests {
     fn every_reason_has_a_sentence_with_its_numbers() {
         let mut report = sample::cohort("carrier=a", 40);
         for reason in [
+            Reason::Searching,
+            Reason::Proving,
             Reason::LowerBound,
             Reason::Floor,
             Reason::Ceiling,

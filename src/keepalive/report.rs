@@ -82,6 +82,10 @@ pub enum Verdict {
 pub enum Reason {
     /// Nothing was seen yet: the prior's low quantile, or the floor.
     Prior,
+    /// Tests narrow the bounds down: until then the floor.
+    Searching,
+    /// The bound is known: each device is raised by itself once it outlived it, the cohort's order follows when most have.
+    Proving,
     /// The lifetime's lower bound.
     LowerBound,
     /// The floor: the bound asks for less.
@@ -119,6 +123,8 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prior => "prior",
+            Self::Searching => "searching",
+            Self::Proving => "proving",
             Self::LowerBound => "lower_bound",
             Self::Floor => "floor",
             Self::Ceiling => "ceiling",

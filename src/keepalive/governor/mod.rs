@@ -17,6 +17,7 @@
 mod balancer;
 mod boxes;
 mod cohort;
+mod decision;
 mod devices;
 mod due;
 mod intake;
@@ -25,6 +26,7 @@ pub mod memory;
 mod neighbours;
 mod pacing;
 mod review;
+mod roll;
 mod rounds;
 mod summary;
 #[cfg(test)]
@@ -36,12 +38,10 @@ use std::sync::Arc;
 use flyball_sdk::device::id::DeviceId;
 
 use self::cohort::Cohort;
-use self::devices::{DEVICES_MAX, Devices, Is, Slot};
+use self::devices::{DEVICES_MAX, Devices, Slot};
 use self::due::Due;
 use self::learning::Ground;
 use self::memory::{CohortMemory, LOWER_MAX, Memory};
-use self::review::Desk;
-use super::change::Change;
 use super::cohort::{CohortEntry, CohortIndex};
 use super::device::Shown;
 use super::observation::{Observation, ObservationKind};
@@ -50,13 +50,6 @@ use super::policy::{Fleet, Fleets, IntervalBounds};
 use super::report::{CohortReport, Reason};
 use crate::time::{MonoTime, Tick};
 
-/// Members looked at in one decision because their cohort's offers or order changed.
-const SWEEP_MAX: usize = 50_000;
-/// Devices looked at in one decision because something was seen of them; the others wait for the next one.
-const TOUCHED_MAX: usize = 50_000;
-/// Rounds of tests planned in one decision: each takes some milliseconds, and only where all cohorts are new at once does
-/// one have to wait for its turn.
-const PLANS_MAX: usize = 8;
 /// Cohorts of an earlier process that are kept in mind until devices of them appear.
 const REMEMBERED_MAX: usize = 4_096;
 
@@ -203,72 +196,6 @@ impl Governor {
         }
     }
 
-    fn decide_cohorts(&mut self, now: Tick, second: u32, generation: u64) -> bool {
-        let (mut is_changed, mut is_refreshed) = (false, false);
-        for at in 0..self.cohorts.len() {
-            self.act_on_change(at);
-            let cohort = &mut self.cohorts[at];
-            // Pins end by the clock alone.
-            if std::mem::take(&mut cohort.is_dirty) || !cohort.fleet.pins.is_empty() {
-                is_changed |= cohort.decide(now, second, generation);
-                is_refreshed = true;
-            }
-        }
-        if is_refreshed {
-            self.is_one_value = balancer::is_suspect(&self.cohorts);
-        }
-        is_changed
-    }
-
-    fn decide_devices(&mut self, now: Tick, second: u32, generation: u64) -> Vec<DeviceCommand> {
-        let (devices, due) = (&mut self.devices, &mut self.due);
-        let mut desk = Desk { devices, due, commands: Vec::new(), plans: PLANS_MAX, generation, now, second };
-        let later = self.touched.split_off(self.touched.len().min(TOUCHED_MAX));
-        for slot in std::mem::replace(&mut self.touched, later) {
-            let at = desk.devices.get(slot).cohort().0 as usize;
-            review::review(&mut self.cohorts[at], slot, &mut desk);
-        }
-        let count = self.cohorts.len();
-        let mut looks = SWEEP_MAX;
-        // From another cohort each time, so that none waits for the others' sweeps.
-        for turn in 0..count {
-            let at = (self.next_swept + turn) % count;
-            sweep(&mut self.cohorts[at], &mut looks, &mut desk);
-            rounds::step(&mut self.cohorts, at, &mut desk);
-            review::serve(&mut self.cohorts[at], &mut desk);
-        }
-        self.next_swept = (self.next_swept + PLANS_MAX) % count.max(1);
-        desk.commands
-    }
-
-    /// A change makes what was learnt before it worthless: the floor, and from the start. A longer lifetime leaves what
-    /// is in force as safe as it was.
-    fn act_on_change(&mut self, at: usize) {
-        let cohort = &mut self.cohorts[at];
-        let Some(change) = cohort.change.take() else { return };
-        cohort.forget(cohort.paced_class());
-        if change == Change::Shorter {
-            cohort.offers.clear();
-            cohort.is_remembered = false;
-        }
-        for slot in &cohort.members {
-            let device = self.devices.get_mut(*slot);
-            if change == Change::Shorter { device.begin_anew() } else { device.shown.forget_expiry() }
-        }
-        cohort.look_at_all();
-    }
-
-    fn end_silent_tests(&mut self, second: u32) {
-        for slot in self.due.take(&mut self.devices, second) {
-            let device = self.devices.get_mut(slot);
-            if device.testing != 0 {
-                device.test_was_silent();
-                self.cohorts[device.cohort().0 as usize].end_test(device);
-                touch(&mut self.touched, device, slot);
-            }
-        }
-    }
-
     fn place(&self, cohort: CohortIndex) -> Option<usize> {
         let at = cohort.0 as usize;
         if at < self.cohorts.len() { Some(at) } else { (!self.cohorts.is_empty()).then_some(0) }
@@ -288,87 +215,4 @@ impl Governor {
         self.ground = Some((fleet.interval, Arc::clone(&ground)));
         ground
     }
-
-    /// Does something with a device and its cohort, and has it reviewed. A device of which it was not told that it is
-    /// there, is there.
-    fn with(&mut self, at: usize, id: DeviceId, act: impl FnOnce(&mut Cohort, &mut devices::Device)) {
-        let Some(slot) = self.settled(at, id) else { return };
-        let device = self.devices.get_mut(slot);
-        device.is.set(Is::PRESENT, true);
-        act(&mut self.cohorts[at], device);
-        touch(&mut self.touched, device, slot);
-    }
-
-    fn arrive(&mut self, at: usize, id: DeviceId, can_probe: bool) {
-        let Some(slot) = self.settled(at, id) else { return };
-        let device = self.devices.get_mut(slot);
-        device.is.set(Is::PRESENT, true);
-        device.is.set(Is::PROBING, can_probe);
-        device.is.set(Is::RETURNED, true);
-        device.silent_tests = 0;
-        self.cohorts[at].end_test(device);
-        touch(&mut self.touched, device, slot);
-    }
-
-    fn leave(&mut self, id: DeviceId) {
-        let Some(slot) = self.devices.find(id) else { return };
-        self.devices.leave(slot);
-        let device = self.devices.get_mut(slot);
-        let cohort = &mut self.cohorts[device.cohort().0 as usize];
-        cohort.end_test(device);
-        cohort.count(device);
-    }
-
-    /// The device's slot in this cohort; `None` where there is no room for it.
-    fn settled(&mut self, at: usize, id: DeviceId) -> Option<Slot> {
-        let index = self.cohorts[at].index;
-        let cohorts = &mut self.cohorts;
-        let Some(slot) = self.devices.find(id) else {
-            let part = |devices: &mut Devices, slot: Slot| drop_out(cohorts, devices, slot);
-            let slot = self.devices.insert(id, index, part)?;
-            if let Some(shown) = self.worse_off.remove(&id) {
-                self.devices.get_mut(slot).shown = shown;
-            }
-            self.cohorts[at].join(&mut self.devices, slot);
-            return Some(slot);
-        };
-        if self.devices.get(slot).cohort() != index {
-            drop_out(cohorts, &mut self.devices, slot);
-            self.devices.move_to(slot, index);
-            self.cohorts[at].join(&mut self.devices, slot);
-        }
-        Some(slot)
-    }
-}
-
-/// Takes a device out of its cohort.
-fn drop_out(cohorts: &mut [Cohort], devices: &mut Devices, slot: Slot) {
-    let device = devices.get_mut(slot);
-    let cohort = &mut cohorts[device.cohort().0 as usize];
-    cohort.end_test(device);
-    let was_present = device.is.all(Is::PRESENT);
-    device.is.set(Is::PRESENT, false);
-    cohort.count(device);
-    device.is.set(Is::PRESENT, was_present);
-    cohort.part(devices, slot);
-}
-
-fn touch(touched: &mut Vec<Slot>, device: &mut devices::Device, slot: Slot) {
-    if !device.is.all(Is::TOUCHED) {
-        device.is.set(Is::TOUCHED, true);
-        touched.push(slot);
-    }
-}
-
-/// Looks at members that have not been looked at since something changed for all of them.
-fn sweep(cohort: &mut Cohort, looks: &mut usize, desk: &mut Desk<'_>) {
-    let was_sweeping = cohort.sweep > 0;
-    while cohort.sweep > 0 && *looks > 0 && !desk.is_full() {
-        cohort.sweep -= 1;
-        *looks -= 1;
-        let slot = cohort.members[cohort.sweep];
-        review::review(cohort, slot, desk);
-    }
-    // What was counted may allow a longer order.
-    cohort.is_dirty |= was_sweeping && cohort.sweep == 0;
 }

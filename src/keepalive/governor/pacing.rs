@@ -13,7 +13,7 @@ use crate::keepalive::interval::{self, Limit};
 use crate::keepalive::observation::BindingClass;
 use crate::keepalive::order::CohortOrder;
 use crate::keepalive::policy::{Fleet, Pin, SecondAck};
-use crate::keepalive::report::{Reason, Verdict};
+use crate::keepalive::report::{Evidence, Reason, Verdict};
 use crate::time::{Tick, WallTime};
 
 /// Survivals of distinct devices that exclude a box of a fifth of the cohort at 99.9 %: ln 0.001 / ln 0.8.
@@ -189,7 +189,13 @@ impl Cohort {
 
     /// Why the pace is what it is while a longer one is not proven: nothing is known yet, or a lifetime fell.
     fn unproven(&self) -> Reason {
-        if self.told.reason == Reason::Shorter { Reason::Shorter } else { Reason::Prior }
+        let is_unseen = self.evidence == Evidence::default();
+        match self.told.reason {
+            Reason::Shorter => Reason::Shorter,
+            _ if !self.offers.is_empty() => Reason::Proving,
+            _ if is_unseen => Reason::Prior,
+            _ => Reason::Searching,
+        }
     }
 
     /// Whether so many devices outlived what the shortest offer asks for that the whole cohort may have it.
