@@ -43,6 +43,7 @@ pub(super) fn because(report: &CohortReport) -> String {
     };
     let own = match report.devices_own {
         0 => String::new(),
+        own if report.reason == Reason::Proving => format!(" {} devices have theirs already.", number(f64::from(own))),
         1 => " One device lost its binding sooner and has a pace of its own.".to_owned(),
         own => format!(" {} devices lost theirs sooner and have a pace of their own.", number(f64::from(own))),
     };
