@@ -70,7 +70,7 @@ impl Pusher {
             (ear, household.owner)
         });
         let (ears, ledger): (Vec<_>, _) = (ears.collect(), Arc::clone(pushes));
-        let random = StdRng::seed_from_u64(1);
+        let random = StdRng::seed_from_u64(rand::random());
         let (last_heard, due) = Default::default();
         let mut round = Round {
             ear: beats,

@@ -73,8 +73,9 @@ pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let said =
-            error.downcast_ref::<Status>().map_or_else(|| error.to_string(), |status| status.message().to_owned());
+        // The SDK's errors hold it boxed, and so it is seen here.
+        let status = error.downcast_ref::<Box<Status>>();
+        let said = status.map_or_else(|| error.to_string(), |status| status.message().to_owned());
         cause = error.source();
         let is_last_of_it = cause.is_none_or(|cause| !said.ends_with(&cause.to_string()));
         if is_last_of_it && !text.ends_with(&said) {
@@ -87,6 +88,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flyball_sdk::device::grpc::SessionError;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
@@ -105,9 +107,9 @@ mod tests {
         let refused = link("tcp connect error: refused", Some(link("refused", None)));
         let chained = link("cannot connect", Some(link("transport error", Some(refused))));
         assert_eq!(chain(&*chained), "cannot connect: transport error: refused");
-        let status = Box::new(Status::unavailable("shutting down"));
-        assert_eq!(chain(&*link("the session broke", Some(status))), "the session broke: shutting down");
-        let status = Box::new(Status::unavailable("shutting down"));
-        assert_eq!(chain(&*link("refused: shutting down", Some(status))), "refused: shutting down");
+        let broke = SessionError::Broke(Box::new(Status::unavailable("shutting down")));
+        assert_eq!(chain(&broke), "the session broke: shutting down");
+        let refused = SessionError::Refused(Box::new(Status::unauthenticated("wrong token")));
+        assert_eq!(chain(&refused), "the server refuses the session: wrong token");
     }
 }
