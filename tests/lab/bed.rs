@@ -82,13 +82,16 @@ pub(crate) fn arrival(
         let mut received = [0; 64];
         match receiver.recv_from(&mut received) {
             Ok((length, from)) if received[..length] == sent => return Ok(Some(from)),
-            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Err(error.into());
-            }
+            Err(error) if !is_passing(error.kind()) => return Err(error.into()),
             _ if Instant::now() >= deadline => return Ok(None),
             _ => {}
         }
     }
+}
+
+/// Nothing yet; or a signal, such as that of a child that another trial started.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// Silence is what these trials measure: it is made by waiting.
