@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::now;
 use crate::fleet::MASTER;
@@ -77,8 +78,24 @@ impl Clients {
 }
 
 async fn follow(mut stream: TcpStream, tell: mpsc::UnboundedSender<Told>) {
-    let (mut input, mut out) = (Vec::with_capacity(4_096), Vec::new());
-    while let Ok(1..) = stream.read_buf(&mut input).await {
+    let (mut input, mut out, mut ack_at) = (Vec::with_capacity(4_096), Vec::new(), None);
+    loop {
+        let acks = async { Some(sleep_until(ack_at?).await) };
+        tokio::select! {
+            read = stream.read_buf(&mut input) => {
+                if !matches!(read, Ok(1..)) {
+                    return;
+                }
+            }
+            Some(()) = acks => {
+                if stream.write_all(&out).await.is_err() {
+                    return;
+                }
+                out.clear();
+                ack_at = None;
+                continue;
+            }
+        }
         let at = now();
         let used = http2::take(&input, &mut out, |came, out| {
             let Came::Message(stream, bytes) = came else { panic!("the session ended") };
@@ -88,11 +105,7 @@ async fn follow(mut stream: TcpStream, tell: mpsc::UnboundedSender<Told>) {
             say(out, stream, device_message::Kind::Ack(Ack { generation }));
         });
         input.drain(..used);
-        tokio::time::sleep(ACK_AFTER).await;
-        if stream.write_all(&out).await.is_err() {
-            return;
-        }
-        out.clear();
+        ack_at = ack_at.or(Some(Instant::now() + ACK_AFTER));
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Memory is the server's resident set, with the sessions less without, by sessions; what the kernel takes for a socket
 //! is not in it. A change takes from its publication to the order's arrival in the client, with every setting at its
-//! default; both processes share the machine's cores, so that the clients' half of reading is in it.
+//! default; both processes share the machine's cores, so that the clients' reading is in it. Their acks follow a round trip
+//! of a carrier's network later. The figure is of a wall clock: on a busy machine it tells of that.
 //!
 //! Last, what a session costs the SDK's own device.
 

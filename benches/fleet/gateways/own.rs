@@ -14,7 +14,7 @@ use crate::fleet::MASTER;
 use crate::{thread, verdict};
 
 const DEVICES: usize = 2_000;
-const BYTES_MAX: f64 = 60_000.0;
+const BYTES_MAX: f64 = 32_000.0;
 /// Devices that connect at a time.
 const CONNECTING: usize = 100;
 const POLL: Duration = Duration::from_millis(10);
