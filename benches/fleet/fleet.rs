@@ -77,19 +77,11 @@ impl Asking {
     }
 
     fn is_asked_again(&mut self, socket: &UdpSocket) -> bool {
-        let ack = loop {
-            let mut bytes = [0; 100];
-            let length = socket.recv(&mut bytes).expect("an answer");
-            // Second acks, of others and of this one, come in between.
-            let read = Answer::read(&bytes[..length], &self.key, self.id, 1);
-            if let Ok((Answer::Ack(ack), mac)) = read
-                && ack.flags & told::SECOND == 0
-            {
-                self.cookie = Some(mac);
-                break ack;
-            }
-        };
-        ack.flags & told::NEW_ADDRESS != 0
+        let mut bytes = [0; 100];
+        let length = socket.recv(&mut bytes).expect("an answer");
+        let (answer, mac) = Answer::read(&bytes[..length], &self.key, self.id, 1).expect("authentic");
+        self.cookie = Some(mac);
+        matches!(answer, Answer::Ack(ack) if ack.flags & told::NEW_ADDRESS != 0)
     }
 }
 

@@ -20,7 +20,7 @@ const DEVICES: usize = 100_000;
 const RATIO_MIN: f64 = 0.75;
 
 pub(crate) fn row() -> bool {
-    let (server, bare) = (Running::server(DEVICES, None), bare::start());
+    let (server, bare) = (Running::server(DEVICES), bare::start());
     let flood = Flood::new();
     let mut fleet = Fleet::registered(DEVICES, server.address(), &flood.socket);
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());

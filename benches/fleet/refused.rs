@@ -35,7 +35,7 @@ struct Kind {
 
 pub(crate) fn row() -> bool {
     // Room for one more, so that new devices are asked.
-    let server = Running::server(DEVICES + 1, None);
+    let server = Running::server(DEVICES + 1);
     let [flood, elsewhere] = [Flood::new(), Flood::new()];
     let mut fleet = Fleet::registered(DEVICES, server.address(), &flood.socket);
     println!("\n{:<56} {:>9} {:>9}", "ns of processor time a datagram", "measured", "counted");

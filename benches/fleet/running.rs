@@ -32,6 +32,8 @@ pub(crate) struct Running {
     address: SocketAddr,
     thread: i32,
     counted: Counted,
+    /// Those in force; a bare echo has none.
+    orders: Arc<ArcSwap<Orders>>,
     shutdown: CancellationToken,
     driver: Option<std::thread::JoinHandle<()>>,
 }
@@ -39,24 +41,25 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn bare(address: SocketAddr, thread: i32, handled: Arc<AtomicU64>) -> Self {
         let counted = Counted::Bare(handled);
-        Self { address, thread, counted, shutdown: CancellationToken::new(), driver: None }
+        Self { address, thread, counted, orders: Arc::default(), shutdown: CancellationToken::new(), driver: None }
     }
 
     /// One worker, a loop that reads all it is told, and an order for everybody.
-    pub(crate) fn server(devices: usize, second_ack_after: Option<Duration>) -> Self {
-        Self::with(Settings { devices, ..settings() }, second_ack_after)
+    pub(crate) fn server(devices: usize) -> Self {
+        Self::with(Settings { devices, ..settings() })
     }
 
     /// One that keeps its devices over restarts.
     pub(crate) fn kept(devices: usize, state: PathBuf) -> Self {
-        Self::with(Settings { devices, state: Some(state), ..settings() }, None)
+        Self::with(Settings { devices, state: Some(state), ..settings() })
     }
 
-    fn with(settings: Settings, second_ack_after: Option<Duration>) -> Self {
+    fn with(settings: Settings) -> Self {
         let keys = Arc::new(MasterKeys::one(1, MASTER));
         let server = HeartbeatServer::bind(&settings, keys, Arc::default(), Clock::start()).expect("bound");
         let (address, handle, shutdown) = (server.local_addr(), server.handle(), CancellationToken::new());
-        let (stop, wiring) = (shutdown.clone(), wiring(second_ack_after));
+        let (stop, wiring) = (shutdown.clone(), wiring());
+        let orders = Arc::clone(&wiring.0.orders);
         let driver = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let (wiring, mut observations) = wiring;
@@ -65,7 +68,16 @@ impl Running {
         });
         let thread = thread::named("heartbeat-0");
         thread::pin(thread, 0);
-        Self { address, thread, counted: Counted::Server(handle), shutdown, driver: Some(driver) }
+        Self { address, thread, counted: Counted::Server(handle), orders, shutdown, driver: Some(driver) }
+    }
+
+    /// From now on each heartbeat is acked once more.
+    pub(crate) fn ack_twice(&self) {
+        let mut orders = Orders::clone(&self.orders.load());
+        for order in &mut orders.cohorts {
+            *order = Arc::new(CohortOrder { second_ack_after: Some(Duration::ZERO), ..CohortOrder::clone(order) });
+        }
+        self.orders.store(Arc::new(orders));
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -117,12 +129,12 @@ fn settings() -> Settings {
 
 type Observed = mpsc::Receiver<Vec<flyball::keepalive::observation::Observation>>;
 
-fn wiring(second_ack_after: Option<Duration>) -> (Wiring, Observed) {
+fn wiring() -> (Wiring, Observed) {
     let cohorts = Arc::new(CohortTable::new(Arc::default()));
     let interval = Duration::from_secs(90);
     let pace = Pace { generation: 1_795_000_000_000, interval, jitter: 64, retry: 0, is_hostile: false };
     let key = cohorts.since(0)[0].key.clone();
-    let order = CohortOrder { key, pace, second_ack_after, tell_silences_from: Duration::from_secs(15) };
+    let order = CohortOrder { key, pace, second_ack_after: None, tell_silences_from: Duration::from_secs(15) };
     let orders = Orders { generation: pace.generation, cohorts: vec![Arc::new(order)] };
     let (sender, observations) = mpsc::channel(OBSERVATIONS_QUEUE);
     // The loop's end of the commands may close: devices are answered all the same.
