@@ -80,7 +80,10 @@ impl Clients {
 async fn follow(mut stream: TcpStream, tell: mpsc::UnboundedSender<Told>) {
     let (mut input, mut out, mut ack_at) = (Vec::with_capacity(4_096), Vec::new(), None);
     loop {
-        let acks = async { Some(sleep_until(ack_at?).await) };
+        let acks = async {
+            sleep_until(ack_at?).await;
+            Some(())
+        };
         tokio::select! {
             read = stream.read_buf(&mut input) => {
                 if !matches!(read, Ok(1..)) {
