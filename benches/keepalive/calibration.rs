@@ -18,27 +18,30 @@ const WRONG_PERCENT: f64 = 0.2;
 const WIDTH_PERCENT: f64 = 5.0;
 /// Median of tests: where most cohorts have one box, and where none has.
 const TESTS: (f64, f64) = (60.0, 120.0);
+/// Of cohorts whose truth no such few tests can tell: 7.6 nats, 99.95 %, are a thousand devices where the box in question
+/// has 25 %, 270 at 30 %, 73 at 40 %. The interval then reaches to the next box, or the one after.
+const STRANGE_WIDTH_PERCENT: f64 = 1_500.0;
+const STRANGE_TESTS: f64 = 160.0;
 /// With a full table, of the worst kind: every device's bracket another.
-const MICROSECONDS: f64 = 400.0;
+const MICROSECONDS: f64 = 600.0;
 
+#[allow(dead_code, reason = "the test runs the rows alone")]
 pub(crate) fn table(sheet: &mut Sheet) {
+    rows(sheet);
+    cost(sheet);
+}
+
+/// All but what it costs.
+pub(crate) fn rows(sheet: &mut Sheet) {
     sheet.title("cohorts: truth outside the 99.9 % interval in percent, median width in percent, median of tests");
     for cohorts in FIELD {
         let is_mixture = cohorts.kinds.iter().all(|(_, shares)| shares.len() > 1);
-        // Of three boxes one has a share of about a fifth, which nothing but hundreds of tests can tell from less.
-        let has_three = cohorts.kinds.iter().any(|(_, shares)| shares.len() > 2);
-        let (width, tests) = match (is_mixture, has_three) {
-            (true, true) => (f64::INFINITY, f64::INFINITY),
-            (true, false) => (WIDTH_PERCENT, TESTS.1),
-            (false, _) => (WIDTH_PERCENT, TESTS.0),
-        };
-        tell(sheet, &cohorts, width, tests);
+        tell(sheet, &cohorts, WIDTH_PERCENT, if is_mixture { TESTS.1 } else { TESTS.0 });
     }
-    sheet.title("cohorts that the law was not made for: only the truth is asked for");
+    sheet.title("cohorts that the law was not made for: the truth, and that it ends");
     for cohorts in STRANGE {
-        tell(sheet, &cohorts, f64::INFINITY, f64::INFINITY);
+        tell(sheet, &cohorts, STRANGE_WIDTH_PERCENT, STRANGE_TESTS);
     }
-    cost(sheet);
 }
 
 fn tell(sheet: &mut Sheet, cohorts: &Cohorts, width: f64, tests: f64) {
@@ -46,11 +49,13 @@ fn tell(sheet: &mut Sheet, cohorts: &Cohorts, width: f64, tests: f64) {
     if !sheet.is_wanted(&row) {
         return;
     }
-    let tally = Tally::of(for_each(0..RUNS, |seed| cohorts.run(seed)));
+    let seeds = sheet.seeds(RUNS);
+    let wrong = sheet.rate(WRONG_PERCENT, seeds.end);
+    let tally = Tally::of(for_each(seeds, |seed| cohorts.run(seed)));
     sheet.row(
         &row,
         &[
-            Figure { name: "outside", asked: WRONG_PERCENT, seen: 100.0 * tally.wrong_ratio() },
+            Figure { name: "outside", asked: wrong, seen: 100.0 * tally.wrong_ratio() },
             Figure { name: "width", asked: width, seen: 100.0 * tally.width_quantile(0.5) },
             Figure { name: "tests", asked: tests, seen: tally.tests_quantile(0.5) },
         ],

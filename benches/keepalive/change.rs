@@ -23,7 +23,7 @@ pub(crate) fn table(sheet: &mut Sheet) {
     {
         let row = format!("change: timeout halved, errors {name}");
         if sheet.is_wanted(&row) {
-            let mut seen = for_each(0..RUNS, |seed| halved(seed, rate));
+            let mut seen = for_each(sheet.seeds(RUNS), |seed| halved(seed, rate));
             seen.sort_unstable();
             let at = |q: f64| f64::from(seen[((seen.len() - 1) as f64 * q) as usize]);
             sheet.row(
@@ -37,8 +37,8 @@ pub(crate) fn table(sheet: &mut Sheet) {
     }
     let row = "change: false alarms, errors 2 %";
     if sheet.is_wanted(row) {
-        let alarms: u32 = for_each(0..OUTCOMES / STRETCH, |seed| false_alarms(seed, 0.02)).iter().sum();
-        let seen = f64::from(alarms) * 1e6 / OUTCOMES as f64;
+        let alarms = for_each(sheet.seeds(OUTCOMES / STRETCH), |seed| false_alarms(seed, 0.02));
+        let seen = f64::from(alarms.iter().sum::<u32>()) * 1e6 / (alarms.len() as u64 * STRETCH) as f64;
         sheet.row(row, &[Figure { name: "in a million", asked: 1.0, seen }]);
     }
 }
