@@ -236,14 +236,18 @@ impl Cohort {
         Offer { lower: self.offers.iter().find(is_same).map_or(lower, |old| old.lower), ..offer }
     }
 
-    /// Beats that ended a shorter silence than this cannot have made a new binding. Where bindings are so short that the
+    /// Beats that ended a shorter silence than this cannot have made a new binding. It is the least that the fleet says
+    /// unless every device, or so many that no box of a fifth can be hidden, has shown a longer one by itself: a box that
+    /// was never asked would be trapped, and where ports are kept nobody would see it. Where bindings are so short that the
     /// second ack's own refreshing is a good part of them, it is worth its packet after every beat: it halves what holes
     /// in the coverage cost there.
     fn second_ack_after(&self) -> Option<Duration> {
         let SecondAck::After(least) = self.fleet.second_ack else { return None };
         let unreplied = self.boxes[place(BindingClass::Unreplied)].lowest();
-        let is_known = !unreplied.brackets().is_empty() && !unreplied.is_searching();
-        let lower = is_known.then(|| unreplied.bounds().0.silence());
-        Some(lower.filter(|lower| *lower > SETTLE * SHORT_SETTLES).unwrap_or(least).max(least))
+        let lower = unreplied.bounds().0;
+        let survived = unreplied.brackets().iter().filter(|one| one.survived >= lower.number()).count();
+        let is_shown = survived > 0 && survived >= self.counts.present.min(SURVIVALS_MIN) as usize;
+        let is_known = is_shown && !unreplied.is_searching() && lower.silence() > SETTLE * SHORT_SETTLES;
+        Some(if is_known { lower.silence().max(least) } else { least })
     }
 }

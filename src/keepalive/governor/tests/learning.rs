@@ -146,5 +146,5 @@ fn a_connection_is_no_unreplied_binding_whatever_the_second_ack() {
     assert!(world.devices.iter().any(|device| device.tests > 0));
     assert_eq!(world.report().verdict, Verdict::Learnt);
     assert_eq!(world.unreplied_tests, 0);
-    assert_paced(&world, 120.0);
+    assert_paced(&world, 0.98);
 }
