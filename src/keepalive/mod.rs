@@ -17,3 +17,4 @@ pub mod order;
 pub mod policy;
 pub mod ports;
 pub mod report;
+pub mod wave;

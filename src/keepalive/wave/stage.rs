@@ -1,0 +1,260 @@
+//! One wave being judged: its rounds, its gates, and the verdict on all of them together.
+//!
+//! A round is as long as the longest wait under the *new* interval, and a bucket tells once in each: a device with the old
+//! interval beats more often, and must not have more chances to fail.
+//!
+//! False stops are bounded for the rollout, not for each look, wave and gate: all gates of all waves bet from one stake of
+//! 1, and what they have together reaches [`STOP`] with probability `1 / STOP` at most (Ville 1939; a sum of martingales
+//! is one, however they depend on each other). Four fifths are bet in the first wave, where a bad release is to be stopped;
+//! each later one goes on with what is left, and with its part of the reserve, so that a good first wave
+//! cannot hide a bad second one.
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::{GateReport, Why};
+use super::buckets::Buckets;
+use super::control::ControlWatch;
+use super::gaps::Gaps;
+use super::gate::{Gate, Trial, Verdict};
+use super::metric::{Bad, MetricSpec, MetricTrial, Sample};
+
+/// What the stake of 1 has to become: the inverse of the probability of a false stop in a rollout.
+pub const STOP: f64 = 1_000.0;
+/// Part of the stake that is bet in the first wave, where there are others.
+const FIRST_WAVE: f64 = 0.8;
+/// Part of it for queries that are compared, where there are any.
+const QUERIES: f64 = 0.1;
+
+/// What is asked in every wave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gates {
+    /// Of devices.
+    pub devices: Vec<Gate>,
+    /// Of the operator.
+    pub queries: Vec<MetricSpec>,
+}
+
+/// One outcome of a bucket: what is `None` was not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Outcome {
+    pub(super) is_missed: Option<bool>,
+    pub(super) gap_ratio: Option<f32>,
+    pub(super) is_reached: Option<bool>,
+}
+
+/// A wave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stage {
+    pub(super) wave: usize,
+    pub(super) began_ms: i64,
+    round: u64,
+    seen: Buckets,
+    is_told: bool,
+    /// Rounds in which treated devices told something.
+    pub(super) rounds_told: u32,
+    trials: Vec<Trial>,
+    queries: Vec<MetricTrial>,
+    gaps: Gaps,
+    pub(super) control: ControlWatch,
+}
+
+/// What a wave begins with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beginning {
+    pub(super) wave: usize,
+    pub(super) waves: usize,
+    pub(super) at_ms: i64,
+    pub(super) buckets: u32,
+    /// Treated and control buckets that are not empty.
+    pub(super) population: [u32; 2],
+    /// Failures of the control that are usual.
+    pub(super) usual: f64,
+}
+
+impl Stage {
+    /// Goes on with what `before` left.
+    pub(super) fn new(gates: &Gates, beginning: Beginning, before: Option<&Self>) -> Self {
+        let is_again = before.is_some_and(|before| before.wave == beginning.wave);
+        let reserve = if is_again { 0.0 } else { reserve(beginning.wave, beginning.waves) };
+        let kept = |share: f64, left: Option<f64>| left.unwrap_or(0.0) + share * reserve;
+        let trials = gates.devices.iter().enumerate().map(|(at, gate)| {
+            let left = before.and_then(|before| before.trials.get(at)).map(Trial::capital);
+            Trial::new(*gate, beginning.population, kept(gates.share(*gate), left))
+        });
+        let queries = gates.queries.iter().enumerate().map(|(at, spec)| {
+            let left = before.and_then(|before| before.queries.get(at)).map(MetricTrial::capital);
+            MetricTrial::new(spec.clone(), kept(gates.share_of_a_query(), left))
+        });
+        Self {
+            wave: beginning.wave,
+            began_ms: beginning.at_ms,
+            round: 0,
+            seen: Buckets::none(beginning.buckets),
+            is_told: false,
+            rounds_told: 0,
+            trials: trials.collect(),
+            queries: queries.collect(),
+            gaps: Gaps::new(before.and_then(|before| before.gaps.limit())),
+            control: before.map_or_else(|| ControlWatch::new(beginning.usual), |before| before.control.clone()),
+        }
+    }
+
+    /// Ends the rounds before this one.
+    pub(super) fn enter(&mut self, round: u64) {
+        if round <= self.round {
+            return;
+        }
+        self.round = round;
+        self.rounds_told += u32::from(std::mem::take(&mut self.is_told));
+        self.seen.clear();
+        self.control.end_round();
+        self.gaps.calibrate();
+    }
+
+    /// One more bucket.
+    pub(super) fn join(&mut self, is_treated: bool) {
+        self.trials.iter_mut().for_each(|trial| trial.join(is_treated));
+    }
+
+    /// What a bucket showed in this round; whether something failed. Only the first time counts.
+    pub(super) fn take(&mut self, bucket: u32, is_treated: bool, outcome: Outcome) -> bool {
+        if !self.seen.insert(bucket) {
+            return false;
+        }
+        let limit = self.gaps.limit();
+        if let Some(ratio) = outcome.gap_ratio {
+            self.gaps.take(is_treated, ratio, 1);
+        }
+        let mut has_failed = false;
+        for trial in &mut self.trials {
+            let is_failure = match trial.gate() {
+                Gate::Consistency => outcome.is_missed,
+                Gate::Gap => limit.zip(outcome.gap_ratio).map(|(limit, ratio)| ratio > limit),
+                Gate::Coverage => outcome.is_reached.map(|is_reached| !is_reached),
+            };
+            match is_failure {
+                Some(true) => trial.fail(bucket, is_treated),
+                Some(false) => trial.succeed(is_treated, 1),
+                None => {}
+            }
+            has_failed |= is_failure == Some(true);
+        }
+        self.is_told |= is_treated;
+        if !is_treated && let Some(is_missed) = outcome.is_missed {
+            self.control.take(1, u32::from(is_missed));
+        }
+        has_failed
+    }
+
+    /// Many buckets at once of which nothing failed, each with this gap: for simulations, where most devices are alike.
+    pub(super) fn succeed(&mut self, is_treated: bool, buckets: u32, gap_ratio: f32) {
+        let has_limit = self.gaps.limit().is_some();
+        self.gaps.take(is_treated, gap_ratio, buckets);
+        for trial in self.trials.iter_mut().filter(|trial| trial.gate() != Gate::Gap || has_limit) {
+            trial.succeed(is_treated, u64::from(buckets));
+        }
+        self.is_told |= is_treated && buckets > 0;
+        if !is_treated {
+            self.control.take(buckets, 0);
+        }
+    }
+
+    /// A sample of the query in this place.
+    pub(super) fn sample(&mut self, query: usize, sample: Sample) {
+        if let Some(trial) = self.queries.get_mut(query) {
+            trial.take(self.round, sample);
+        }
+    }
+
+    /// All gates together, and which one decides it.
+    pub(super) fn verdict(&self) -> (Verdict, Why) {
+        let reports = || self.reports().into_iter();
+        if let Some(failed) = reports().find(|report| report.verdict() == Verdict::Fail) {
+            return (Verdict::Fail, Why::Failed(failed.name()));
+        }
+        if self.is_failed() {
+            let most = reports().max_by(|a, b| a.evidence().total_cmp(&b.evidence()));
+            return (Verdict::Fail, Why::Failed(most.map_or_else(|| "".into(), |report| report.name())));
+        }
+        if let Some(error) = reports().find(|report| report.verdict() == Verdict::Error) {
+            return (Verdict::Error, Why::NoValue(error.name()));
+        }
+        match reports().find(|report| report.verdict() != Verdict::Pass) {
+            Some(open) => (Verdict::Inconclusive, Why::Undecided(open.name())),
+            None if self.trials.is_empty() => (Verdict::Inconclusive, Why::Undecided("".into())),
+            None => (Verdict::Pass, Why::Passed),
+        }
+    }
+
+    /// Whether the verdict is `fail`, without saying why.
+    pub(super) fn is_failed(&self) -> bool {
+        self.capital() >= STOP || self.queries.iter().any(|query| query.verdict() == Verdict::Fail)
+    }
+
+    /// What all have together of the rollout's stake of 1.
+    pub(super) fn capital(&self) -> f64 {
+        let devices: f64 = self.trials.iter().map(Trial::capital).sum();
+        devices + self.queries.iter().map(MetricTrial::capital).sum::<f64>()
+    }
+
+    /// What each gate shows.
+    pub(super) fn reports(&self) -> Vec<GateReport> {
+        let devices = self.trials.iter().map(|trial| self.report(trial));
+        devices.chain(self.queries.iter().map(query_report)).collect()
+    }
+
+    fn report(&self, trial: &Trial) -> GateReport {
+        let (treated, control) = trial.figures();
+        let evidence = trial.capital();
+        let verdict = match (evidence >= STOP, trial.is_passed()) {
+            (true, _) => Verdict::Fail,
+            (false, true) => Verdict::Pass,
+            (false, false) => Verdict::Inconclusive,
+        };
+        let gap_ratio_p99 = (trial.gate() == Gate::Gap).then(|| self.gaps.p99()).flatten();
+        GateReport::Devices { gate: trial.gate(), verdict, treated, control, evidence, gap_ratio_p99 }
+    }
+}
+
+impl Gates {
+    /// Part of the stake.
+    fn share(&self, gate: Gate) -> f64 {
+        gate.share() / self.shares()
+    }
+
+    fn share_of_a_query(&self) -> f64 {
+        let compared = self.compared();
+        if compared == 0 { 0.0 } else { QUERIES / self.shares() / compared as f64 }
+    }
+
+    fn shares(&self) -> f64 {
+        let devices: f64 = self.devices.iter().map(|gate| gate.share()).sum();
+        devices + if self.compared() > 0 { QUERIES } else { 0.0 }
+    }
+
+    fn compared(&self) -> usize {
+        let is_compared = |spec: &&MetricSpec| matches!(spec.bad, Bad::AboveControl(_) | Bad::BelowControl(_));
+        self.queries.iter().filter(is_compared).count()
+    }
+}
+
+/// Part of the stake that is new in a wave.
+fn reserve(wave: usize, waves: usize) -> f64 {
+    match (wave, waves) {
+        (_, 0 | 1) => 1.0,
+        (0, _) => FIRST_WAVE,
+        _ => (1.0 - FIRST_WAVE) / (waves - 1) as f64,
+    }
+}
+
+fn query_report(trial: &MetricTrial) -> GateReport {
+    let (samples, bad) = trial.figures();
+    GateReport::Query {
+        spec: trial.spec().clone(),
+        verdict: trial.verdict(),
+        samples,
+        bad,
+        last: trial.last(),
+        evidence: trial.capital(),
+    }
+}
