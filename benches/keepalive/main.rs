@@ -11,6 +11,7 @@ mod change;
 mod lifetime;
 mod rounds;
 mod sheet;
+mod waves;
 
 use self::sheet::Sheet;
 
@@ -21,6 +22,7 @@ fn main() {
     rounds::table(&mut sheet);
     calibration::table(&mut sheet);
     change::table(&mut sheet);
+    waves::table(&mut sheet);
     let missed = sheet.missed();
     if !missed.is_empty() {
         println!("\n{} rows missed", missed.len());

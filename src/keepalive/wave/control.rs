@@ -22,14 +22,20 @@ pub(super) struct ControlWatch {
     past: [u64; 2],
     /// In this round.
     round: [u32; 2],
-    /// Outcomes in the last round.
-    last: u32,
+    /// Outcomes that a whole round has: those that can be, then those of the last rounds. Failures may be told of before
+    /// the rest, and a restart may cost half a round.
+    whole: u32,
 }
 
 impl ControlWatch {
-    /// Where so many beats failed before.
+    /// Where this part of the beats failed before.
     pub(super) fn new(told: f64) -> Self {
-        Self { told: told.clamp(0.0, 1.0), past: [0; 2], round: [0; 2], last: 0 }
+        Self { told: told.clamp(0.0, 1.0), past: [0; 2], round: [0; 2], whole: 0 }
+    }
+
+    /// A wave begins, with so many in the control. What is usual stays.
+    pub(super) fn begin(&self, control: u32) -> Self {
+        Self { round: [0; 2], whole: control, ..self.clone() }
     }
 
     /// Beats of the control.
@@ -43,14 +49,14 @@ impl ControlWatch {
         let [outcomes, failures] = std::mem::take(&mut self.round);
         self.past[0] += u64::from(outcomes);
         self.past[1] += u64::from(failures);
-        self.last = outcomes;
+        self.whole = outcomes.max(self.whole / 2);
     }
 
     /// Whether it fails now.
     pub(super) fn is_failing(&self) -> bool {
         let [outcomes, failures] = self.round;
         let limit = (self.usual() * TIMES_USUAL).clamp(FAILING, FAILING_MAX);
-        failures >= BUCKETS_MIN && f64::from(failures) >= limit * f64::from(outcomes.max(self.last))
+        failures >= BUCKETS_MIN && f64::from(failures) >= limit * f64::from(outcomes.max(self.whole))
     }
 
     fn usual(&self) -> f64 {
@@ -89,8 +95,17 @@ mod tests {
 
     #[test]
     fn four_devices_are_not_a_carrier() {
-        let mut watch = ControlWatch::new(0.0);
+        let mut watch = ControlWatch::new(0.0).begin(20);
         watch.take(4, 4);
         assert!(!watch.is_failing());
+    }
+
+    #[test]
+    fn those_that_fail_may_be_told_of_before_those_that_do_not() {
+        let mut watch = ControlWatch::new(0.0).begin(950);
+        watch.take(40, 40);
+        assert!(!watch.is_failing());
+        watch.take(8, 8);
+        assert!(watch.is_failing());
     }
 }

@@ -80,9 +80,9 @@ impl Gate {
     /// Part of the rollout's allowance for false stops. The rest is for queries.
     pub const fn share(self) -> f64 {
         match self {
-            Self::Consistency => 0.65,
-            Self::Gap => 0.15,
-            Self::Coverage => 0.1,
+            Self::Consistency => 0.7,
+            Self::Gap => 0.12,
+            Self::Coverage => 0.08,
         }
     }
 

@@ -95,7 +95,9 @@ impl Stage {
             trials: trials.collect(),
             queries: queries.collect(),
             gaps: Gaps::new(before.and_then(|before| before.gaps.limit())),
-            control: before.map_or_else(|| ControlWatch::new(beginning.usual), |before| before.control.clone()),
+            control: before
+                .map_or_else(|| ControlWatch::new(beginning.usual), |before| before.control.clone())
+                .begin(beginning.population[1]),
         }
     }
 

@@ -33,11 +33,11 @@ pub const LEVELS: [u8; 3] = [1, 4, 12];
 /// How the stake is spread. Most is on what a canary is expected to show (99.90 % against 99.98 %), on first failures; a
 /// share of `s` costs `ln (1/s)` of evidence, 10 % of it at 0.5.
 pub const STRATEGIES: [Strategy; 5] = [
-    Strategy { level: 1, ratio: DESIGN_RATIO, share: 0.68 },
-    Strategy { level: 1, ratio: 25.0, share: 0.10 },
+    Strategy { level: 1, ratio: DESIGN_RATIO, share: 0.72 },
+    Strategy { level: 1, ratio: 25.0, share: 0.08 },
     Strategy { level: 1, ratio: 2.0, share: 0.08 },
-    Strategy { level: 4, ratio: 5.0, share: 0.07 },
-    Strategy { level: 12, ratio: 5.0, share: 0.07 },
+    Strategy { level: 4, ratio: 5.0, share: 0.06 },
+    Strategy { level: 12, ratio: 5.0, share: 0.06 },
 ];
 /// Failures of a release that must not pass, as a multiple of the control's: (1 - 0.9990) / (1 - 0.9998).
 pub const DESIGN_RATIO: f64 = 5.0;
