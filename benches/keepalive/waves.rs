@@ -55,15 +55,23 @@ fn good(sheet: &mut Sheet) {
     for (correlation, devices) in cohorts() {
         let row = format!("waves, good: {}", name(devices, correlation));
         if sheet.is_wanted(&row) {
-            let tally = run(Fleet { correlation, ..Fleet::good(devices) });
-            let figures = [
-                Figure { name: "stopped", asked: FALSE_STOPS, seen: tally.stopped_ratio() },
-                Figure { name: "held", asked: 1.0, seen: tally.held_ratio() },
-                Figure { name: "rounds", asked: f64::INFINITY, seen: tally.rounds() },
-            ];
-            sheet.row(&row, &figures);
+            tell_good(sheet, &row, Fleet { correlation, ..Fleet::good(devices) });
         }
     }
+    let row = format!("waves, good, accidents: {}", name(1_000, 0.1));
+    if sheet.is_wanted(&row) {
+        tell_good(sheet, &row, Fleet { correlation: 0.1, accidents: 0.1, ..Fleet::good(1_000) });
+    }
+}
+
+fn tell_good(sheet: &mut Sheet, row: &str, fleet: Fleet) {
+    let tally = run(fleet);
+    let figures = [
+        Figure { name: "stopped in 1,000", asked: 1e3 * FALSE_STOPS, seen: 1e3 * tally.stopped_ratio() },
+        Figure { name: "held", asked: 1.0, seen: tally.held_ratio() },
+        Figure { name: "rounds", asked: f64::INFINITY, seen: tally.rounds() },
+    ];
+    sheet.row(row, &figures);
 }
 
 fn run(fleet: Fleet) -> Tally {

@@ -73,6 +73,8 @@ pub enum Why {
     Undecided(Arc<str>),
     /// `max_hold` is over, and this query has no values.
     NoValue(Arc<str>),
+    /// Too few of the treated devices confirmed the new interval: what passed is the old one.
+    NotAdopted,
     /// The control fails as it did not before: something else is wrong, and no arm can tell.
     ControlFails,
     /// There are too few devices for a control.

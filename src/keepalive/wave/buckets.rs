@@ -37,7 +37,7 @@ impl Hashing {
 
     /// The bucket of a device: the high bits of its hash, so that the lowest buckets are a random part of the cohort.
     pub fn bucket(self, device: DeviceId) -> u32 {
-        (u64::from(self.buckets) * (self.hash(device, 0) >> 32) >> 32) as u32
+        ((u64::from(self.buckets) * (self.hash(device, 0) >> 32)) >> 32) as u32
     }
 
     /// Uniform in [0, 1), another for each `nonce`, and no relation to the bucket.

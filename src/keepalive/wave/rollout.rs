@@ -54,7 +54,8 @@ pub struct Spec {
     pub usual_failures: f64,
 }
 
-/// What one device showed since it was told of last: one a device and round is enough, and more do not count.
+/// What one device showed since it was told of last: one a device and round is enough, and more do not count. A device that
+/// fell silent is told of too, with the beats that were due: silence is what too long an interval looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evidence {
     /// Who.
@@ -67,6 +68,9 @@ pub struct Evidence {
     pub gap_ratio: Option<f32>,
     /// Whether a packet to the last address was confirmed, where one was sent.
     pub is_reached: Option<bool>,
+    /// Whether it confirmed the order that its arm has. It counts in any case, as it was drawn; but a release that nobody
+    /// follows does not pass.
+    pub has_adopted: bool,
 }
 
 /// Where a rollout is.
@@ -280,7 +284,7 @@ impl Rollout {
         let draw = self.hashing.draw(evidence.device, round);
         let is_missed = (evidence.due > 0).then(|| draw * f64::from(evidence.due) < f64::from(missed));
         let gap_ratio = evidence.gap_ratio.filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
-        Outcome { is_missed, gap_ratio, is_reached: evidence.is_reached }
+        Outcome { is_missed, gap_ratio, is_reached: evidence.is_reached, has_adopted: evidence.has_adopted }
     }
 
     fn judge_failure(&mut self) -> Vec<Event> {

@@ -5,7 +5,7 @@
 //! at 0.1 a few devices miss every third beat and most never miss one), or is late. Beats that nothing befell, nearly all,
 //! are told in bulk.
 //!
-//! Limits: no outages, no days and nights, no devices that come and go.
+//! Limits: no days and nights, no devices that come and go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ const FROM: Duration = Duration::from_secs(60);
 const TO: Duration = Duration::from_secs(90);
 /// Gaps as ratios to the longest wait intended: in time, and late.
 const GAPS: (f32, f32) = (0.95, 1.5);
+/// Part of the devices that an accident befalls: less than what pauses a rollout.
+const BEFALLEN: f64 = 0.03;
 /// Rates under this are none: such a device misses a beat in thirty years.
 const RATE_MIN: f64 = 1e-7;
 
@@ -40,6 +42,8 @@ pub struct Fleet {
     pub late: [f64; 2],
     /// Correlation of misses within a device.
     pub correlation: f64,
+    /// Part of the rounds in which an accident on the way makes devices of both arms miss their beats together.
+    pub accidents: f64,
     /// A device that misses a beat is late and not reached, too: all gates see the same accident.
     pub is_seen_by_all: bool,
 }
@@ -78,7 +82,7 @@ struct World {
 impl Fleet {
     /// Beats as they should be: 99.98 % in time, one in 125 late, and a release that changes nothing.
     pub fn good(devices: u32) -> Self {
-        Self { devices, missed: [0.000_2; 2], late: [0.008; 2], correlation: 0.0, is_seen_by_all: true }
+        Self { devices, missed: [0.000_2; 2], late: [0.008; 2], correlation: 0.0, accidents: 0.0, is_seen_by_all: true }
     }
 
     /// A release under which 99.90 % are in time, and which only one gate sees.
@@ -148,8 +152,11 @@ impl World {
     /// What befalls whom, and when in the round.
     fn events(&mut self) -> Vec<(f64, usize, Evidence)> {
         let mut events = Vec::new();
+        let is_accident = self.random.random::<f64>() < self.fleet.accidents;
         for arm in 0..2 {
-            let mut failing: Vec<(u32, bool)> = Vec::new();
+            let befallen = if is_accident { BEFALLEN } else { 0.0 };
+            let befallen = picked(&self.arms[arm], befallen, &mut self.random);
+            let mut failing: Vec<(u32, bool)> = befallen.map(|n| (n, true)).collect();
             if self.fleet.correlation > 0.0 {
                 let frail = &self.frail[arm];
                 let random = &mut self.random;
@@ -181,6 +188,7 @@ impl World {
             confirmed: u32::from(!is_missed),
             gap_ratio: Some(if is_missed && !is_all { GAPS.0 } else { GAPS.1 }),
             is_reached: Some(!(is_missed && is_all)),
+            has_adopted: true,
         }
     }
 

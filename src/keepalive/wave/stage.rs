@@ -22,6 +22,9 @@ use super::metric::{Bad, MetricSpec, MetricTrial, Sample};
 pub const STOP: f64 = 1_000.0;
 /// Part of the stake that is bet in the first wave, where there are others.
 const FIRST_WAVE: f64 = 0.8;
+/// Part of the treated outcomes that have to be those of devices that confirmed the new interval. At 0.8 a release five
+/// times as bad still looks more than four times as bad.
+const ADOPTED_MIN: f64 = 0.8;
 /// Part of it for queries that are compared, where there are any.
 const QUERIES: f64 = 0.1;
 
@@ -40,6 +43,7 @@ pub(super) struct Outcome {
     pub(super) is_missed: Option<bool>,
     pub(super) gap_ratio: Option<f32>,
     pub(super) is_reached: Option<bool>,
+    pub(super) has_adopted: bool,
 }
 
 /// A wave.
@@ -52,6 +56,8 @@ pub(super) struct Stage {
     is_told: bool,
     /// Rounds in which treated devices told something.
     pub(super) rounds_told: u32,
+    /// Outcomes of treated devices, and those of devices that have the new interval.
+    adopted: [u64; 2],
     trials: Vec<Trial>,
     queries: Vec<MetricTrial>,
     gaps: Gaps,
@@ -92,6 +98,7 @@ impl Stage {
             seen: Buckets::none(beginning.buckets),
             is_told: false,
             rounds_told: 0,
+            adopted: [0; 2],
             trials: trials.collect(),
             queries: queries.collect(),
             gaps: Gaps::new(before.and_then(|before| before.gaps.limit())),
@@ -141,7 +148,11 @@ impl Stage {
             }
             has_failed |= is_failure == Some(true);
         }
-        self.is_told |= is_treated;
+        if is_treated {
+            self.is_told = true;
+            self.adopted[0] += 1;
+            self.adopted[1] += u64::from(outcome.has_adopted);
+        }
         if !is_treated && let Some(is_missed) = outcome.is_missed {
             self.control.take(1, u32::from(is_missed));
         }
@@ -155,8 +166,10 @@ impl Stage {
         for trial in self.trials.iter_mut().filter(|trial| trial.gate() != Gate::Gap || has_limit) {
             trial.succeed(is_treated, u64::from(buckets));
         }
-        self.is_told |= is_treated && buckets > 0;
-        if !is_treated {
+        if is_treated {
+            self.is_told |= buckets > 0;
+            self.adopted = self.adopted.map(|outcomes| outcomes + u64::from(buckets));
+        } else {
             self.control.take(buckets, 0);
         }
     }
@@ -184,6 +197,9 @@ impl Stage {
         match reports().find(|report| report.verdict() != Verdict::Pass) {
             Some(open) => (Verdict::Inconclusive, Why::Undecided(open.name())),
             None if self.trials.is_empty() => (Verdict::Inconclusive, Why::Undecided("".into())),
+            None if (self.adopted[1] as f64) < ADOPTED_MIN * self.adopted[0] as f64 => {
+                (Verdict::Inconclusive, Why::NotAdopted)
+            }
             None => (Verdict::Pass, Why::Passed),
         }
     }

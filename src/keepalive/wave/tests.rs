@@ -46,7 +46,14 @@ fn at(round: i64) -> WallTime {
 }
 
 fn beat(device: DeviceId, is_missed: bool) -> Evidence {
-    Evidence { device, due: 1, confirmed: u32::from(!is_missed), gap_ratio: Some(0.9), is_reached: None }
+    Evidence {
+        device,
+        due: 1,
+        confirmed: u32::from(!is_missed),
+        gap_ratio: Some(0.9),
+        is_reached: None,
+        has_adopted: true,
+    }
 }
 
 /// A cohort whose devices miss beats as `misses` says of the device, its arm and the round.
@@ -206,6 +213,64 @@ fn no_data_never_passes_and_asks_a_person_in_the_end() {
     assert_eq!((events[0].what, rollout.state()), (What::Held, State::Held));
     assert_eq!(events[0].why, Why::Undecided(Gate::Consistency.as_str().into()));
     assert_eq!(rollout.verdict(), Verdict::Inconclusive);
+}
+
+#[test]
+fn a_release_that_nobody_follows_does_not_pass() {
+    let mut rollout = Rollout::start(spec("a"), &devices(1_000), at(0)).0;
+    let mut events = Vec::new();
+    for round in 2..800 {
+        for n in 0..1_000 {
+            drop(rollout.take(&Evidence { has_adopted: n % 2 == 0, ..beat(device(n), false) }, at(round)));
+        }
+        events.extend(rollout.tick(at(round + 1)));
+    }
+    assert_eq!(
+        events.iter().map(|event| (event.what, &event.why)).collect::<Vec<_>>(),
+        [(What::Held, &Why::NotAdopted)]
+    );
+}
+
+/// Of 150 devices twelve miss a third of their beats. A device beats as its arm has it, so that those of the control are
+/// told of half as often again, and each is off for a third of the time. Returns the most that was ever won of a stake.
+fn most_won_by_chance(seed: u32, wave: usize) -> f64 {
+    let draw = |n: u32, what: u32| {
+        let bytes = [seed, n, what, 7].map(u32::to_be_bytes).concat();
+        super::buckets::Hashing::new("world", 1).draw(DeviceId(bytes.try_into().expect("16 bytes")), 1)
+    };
+    let id = format!("chance {seed}");
+    let mut rollout = Rollout::start(Spec { usual_failures: 1.0, ..spec(&id) }, &devices(150), at(0)).0;
+    for _ in 1..wave {
+        rollout.command(Command::Promote, &said("kim"), &said("to there"), at(0)).expect("it runs");
+    }
+    let stake: f64 = rollout.evidence().iter().map(GateReport::evidence).sum();
+    let (mut most, mut next, mut beats): (f64, Vec<f64>, u32) =
+        (0.0, (0..150).map(|n| draw(n, 0) * 200.0).collect(), 0);
+    let end = 25.0 * ROUND_MS as f64 / 1e3;
+    while let Some((n, when)) = next.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)) {
+        if when > end {
+            break;
+        }
+        let (device_n, is_old) = (n as u32, rollout.arm(device(n as u32)) == Arm::Old);
+        beats += 1;
+        let is_missed = device_n % 13 == 5 && draw(device_n, beats) < 0.33;
+        if (when / 400.0) as u32 % 3 != device_n % 3 {
+            drop(rollout.take(&beat(device(device_n), is_missed), WallTime::from_unix_ms((when * 1e3) as i64)));
+        }
+        most = most.max(rollout.evidence().iter().map(GateReport::evidence).sum());
+        next[n] += if is_old { 60.0 } else { 90.0 } * (1.0 + 0.25 * draw(device_n, beats + 1_000_000));
+    }
+    most / stake
+}
+
+#[test]
+fn chance_wins_twentyfold_in_one_of_twenty_rollouts_at_most() {
+    for wave in 1..=3 {
+        let runs = 400;
+        let won = (0..runs).filter(|seed| most_won_by_chance(*seed, wave) >= 20.0).count();
+        // Three standard deviations above a twentieth.
+        assert!(won <= 33, "in wave {wave}: {won} of {runs}");
+    }
 }
 
 #[test]
