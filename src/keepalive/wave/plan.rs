@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Part of the cohort that keeps the old interval until the last wave's gates have passed. 0.1 takes a cohort of 1,000
-/// some two hundred intervals where beats hardly ever fail, and few where they do; a twentieth twice that.
+/// Part of the cohort that keeps the old interval until the last wave's gates have passed. What the last wave can show is
+/// bounded by it: each of its beats tells 0.00046 nats of a release that fails five times as often, so that it takes some
+/// 20,000 of them, two hundred rounds of the hundred devices held out of 1,000, to stop one that two waves have passed.
 const HELD_OUT: f64 = 0.1;
 /// A wave judges at least so many devices, against as many, or half of a smaller cohort: fewer could not show anything
 /// ([`super::urn`]). It makes the first wave of a cohort of 50 a tenth of it.

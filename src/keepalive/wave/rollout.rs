@@ -32,6 +32,8 @@ use crate::time::WallTime;
 /// Longest waits after a wave began in which nothing counts: one until a device hears of it, one until its first wait
 /// under the new interval is over.
 const SETTLE_ROUNDS: u64 = 2;
+/// Beyond this no jitter is added: the wire says 6,553.5 s at most.
+const INTERVAL_MAX: Duration = Duration::from_secs(7_000);
 
 /// What is to be released.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -250,7 +252,9 @@ impl Rollout {
 
     /// How long a round is: a device with the new interval beats at least once in it.
     pub fn round(&self) -> Duration {
-        self.spec.to.mul_f64(1.0 + self.spec.jitter.clamp(0.0, 1.0)).max(Duration::from_millis(1))
+        let part = if self.spec.jitter.is_finite() { self.spec.jitter.clamp(0.0, 1.0) } else { 0.0 };
+        let jitter = self.spec.to.min(INTERVAL_MAX).mul_f64(part);
+        self.spec.to.saturating_add(jitter).max(Duration::from_millis(1))
     }
 
     /// What a device is in this wave, and what a simulation may tell of many devices at once.

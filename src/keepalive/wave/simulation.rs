@@ -1,4 +1,4 @@
-//! Rollouts of many fleets, on no clock: how many heartbeats a bad release costs, and how often a good one is stopped.
+//! Rollouts in many cohorts, on no clock: how many heartbeats a bad release costs, and how often a good one is stopped.
 //!
 //! Drives the real [`Rollout`], with every gate, through all waves. In a round each device has one beat: it is missed with
 //! the device's own probability, drawn from a beta distribution whose intraclass correlation is as told (so that
@@ -33,7 +33,7 @@ const RATE_MIN: f64 = 1e-7;
 
 /// A cohort, and what a release does to it.
 #[derive(Debug, Clone, Copy)]
-pub struct Fleet {
+pub struct Population {
     /// Its devices.
     pub devices: u32,
     /// Part of the beats that are missed: under the old interval and the new one.
@@ -68,7 +68,7 @@ pub struct Tally {
 }
 
 struct World {
-    fleet: Fleet,
+    population: Population,
     random: Pcg64Mcg,
     rollout: Rollout,
     /// Devices that miss beats: index and rate, by interval.
@@ -79,7 +79,7 @@ struct World {
     run: Run,
 }
 
-impl Fleet {
+impl Population {
     /// Beats as they should be: 99.98 % in time, one in 125 late, and a release that changes nothing.
     pub fn good(devices: u32) -> Self {
         Self { devices, missed: [0.000_2; 2], late: [0.008; 2], correlation: 0.0, accidents: 0.0, is_seen_by_all: true }
@@ -102,15 +102,19 @@ impl Fleet {
 }
 
 impl World {
-    fn new(fleet: Fleet, seed: u64) -> Self {
+    fn new(population: Population, seed: u64) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
-        let devices: Vec<DeviceId> = (0..fleet.devices).map(id).collect();
+        let devices: Vec<DeviceId> = (0..population.devices).map(id).collect();
         let (rollout, _) = Rollout::start(spec(seed), &devices, WallTime::from_unix_ms(0));
-        let old = frail(&fleet, fleet.missed[0], &mut random);
-        let new =
-            if fleet.missed[0] == fleet.missed[1] { old.clone() } else { frail(&fleet, fleet.missed[1], &mut random) };
+        let old = frail(&population, population.missed[0], &mut random);
+        let new = if population.missed[0] == population.missed[1] {
+            old.clone()
+        } else {
+            frail(&population, population.missed[1], &mut random)
+        };
         let run = Run { state: rollout.state(), wave: 1, beats: 0, rounds: 0 };
-        let mut world = Self { fleet, random, rollout, frail: [old, new], arms: [vec![], vec![]], start_ms: 0, run };
+        let mut world =
+            Self { population, random, rollout, frail: [old, new], arms: [vec![], vec![]], start_ms: 0, run };
         world.look();
         world
     }
@@ -119,7 +123,7 @@ impl World {
     fn look(&mut self) {
         let role = |n: &u32| self.rollout.role(id(*n));
         let (new, rest): (Vec<u32>, Vec<u32>) =
-            (0..self.fleet.devices).filter(|n| role(n) != Role::Earlier).partition(|n| role(n) == Role::Treated);
+            (0..self.population.devices).filter(|n| role(n) != Role::Earlier).partition(|n| role(n) == Role::Treated);
         self.arms = [rest, new];
         self.start_ms += 2 * TO.as_millis() as i64;
         self.run.wave = self.rollout.wave().0;
@@ -152,12 +156,12 @@ impl World {
     /// What befalls whom, and when in the round.
     fn events(&mut self) -> Vec<(f64, usize, Evidence)> {
         let mut events = Vec::new();
-        let is_accident = self.random.random::<f64>() < self.fleet.accidents;
+        let is_accident = self.random.random::<f64>() < self.population.accidents;
         for arm in 0..2 {
             let befallen = if is_accident { BEFALLEN } else { 0.0 };
             let befallen = picked(&self.arms[arm], befallen, &mut self.random);
             let mut failing: Vec<(u32, bool)> = befallen.map(|n| (n, true)).collect();
-            if self.fleet.correlation > 0.0 {
+            if self.population.correlation > 0.0 {
                 let frail = &self.frail[arm];
                 let random = &mut self.random;
                 let is_here = |n: u32| self.arms[arm].binary_search(&n).is_ok();
@@ -168,10 +172,11 @@ impl World {
                         .map(|(n, _)| (*n, true)),
                 );
             } else {
-                failing.extend(picked(&self.arms[arm], self.fleet.missed[arm], &mut self.random).map(|n| (n, true)));
+                failing
+                    .extend(picked(&self.arms[arm], self.population.missed[arm], &mut self.random).map(|n| (n, true)));
             }
             let missed: Vec<u32> = failing.iter().map(|(n, _)| *n).collect();
-            let late = picked(&self.arms[arm], self.fleet.late[arm], &mut self.random);
+            let late = picked(&self.arms[arm], self.population.late[arm], &mut self.random);
             failing.extend(late.filter(|n| !missed.contains(n)).map(|n| (n, false)));
             for (n, is_missed) in failing {
                 events.push((self.random.random(), arm, self.evidence(n, is_missed)));
@@ -181,7 +186,7 @@ impl World {
     }
 
     fn evidence(&self, n: u32, is_missed: bool) -> Evidence {
-        let is_all = self.fleet.is_seen_by_all;
+        let is_all = self.population.is_seen_by_all;
         Evidence {
             device: id(n),
             due: 1,
@@ -281,11 +286,11 @@ fn picked<'a>(all: &'a [u32], probability: f64, random: &mut Pcg64Mcg) -> impl I
 
 /// Devices whose rate is not nothing. A beta variate is `x / (x + y)` of two gamma variates, and a gamma variate of a small
 /// shape `a` one of `a + 1` times `u^(1/a)` (Stuart 1962): where that power is nothing, the rest need not be drawn.
-fn frail(fleet: &Fleet, mean: f64, random: &mut Pcg64Mcg) -> Vec<(u32, f64)> {
-    if fleet.correlation <= 0.0 || mean <= 0.0 {
+fn frail(population: &Population, mean: f64, random: &mut Pcg64Mcg) -> Vec<(u32, f64)> {
+    if population.correlation <= 0.0 || mean <= 0.0 {
         return Vec::new();
     }
-    let both = 1.0 / fleet.correlation - 1.0;
+    let both = 1.0 / population.correlation - 1.0;
     let (a, b) = (mean * both, (1.0 - mean) * both);
     let (Ok(x), Ok(y)) = (Gamma::new(a + 1.0, 1.0), Gamma::new(b, 1.0)) else { return Vec::new() };
     let mut rate = |n| {
@@ -296,5 +301,5 @@ fn frail(fleet: &Fleet, mean: f64, random: &mut Pcg64Mcg) -> Vec<(u32, f64)> {
         let (x, y) = (x.sample(random) * power, y.sample(random));
         Some((n, x / (x + y)))
     };
-    (0..fleet.devices).filter_map(&mut rate).collect()
+    (0..population.devices).filter_map(&mut rate).collect()
 }

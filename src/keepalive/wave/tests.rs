@@ -11,7 +11,7 @@ use super::gate::{Gate, Verdict};
 use super::metric::{Bad, MetricSpec, Sample};
 use super::plan::{Arm, WavePolicy};
 use super::rollout::{Command, Evidence, Refused, Rollout, Spec, State};
-use super::simulation::{Fleet, Tally};
+use super::simulation::{Population, Tally};
 use super::stage::Gates;
 use crate::time::WallTime;
 
@@ -96,8 +96,8 @@ impl<M: Fn(u32, Arm, i64) -> bool> Cohort<M> {
     }
 }
 
-fn tally(fleet: Fleet, runs: u64) -> Tally {
-    Tally::of((0..runs).map(|seed| fleet.run(seed)).collect())
+fn tally(population: Population, runs: u64) -> Tally {
+    Tally::of((0..runs).map(|seed| population.run(seed)).collect())
 }
 
 fn said(text: &str) -> Arc<str> {
@@ -106,7 +106,7 @@ fn said(text: &str) -> Arc<str> {
 
 #[test]
 fn a_canary_is_stopped_after_some_twelve_thousand_beats() {
-    let tally = tally(Fleet::canary(20_000), 200);
+    let tally = tally(Population::canary(20_000), 200);
     assert!(tally.beats() < 13_500.0 && tally.beats_quantile(0.95) < 30_000.0, "{}", tally.beats());
     assert!(tally.stopped_ratio() > 0.97, "{}", tally.stopped_ratio());
 }
@@ -114,7 +114,7 @@ fn a_canary_is_stopped_after_some_twelve_thousand_beats() {
 #[test]
 fn a_good_release_reaches_everybody_however_much_single_devices_differ() {
     for correlation in [0.0, 0.1] {
-        let tally = tally(Fleet { correlation, ..Fleet::good(5_000) }, 100);
+        let tally = tally(Population { correlation, ..Population::good(5_000) }, 100);
         assert!(tally.stopped_ratio() < 0.011, "{}", tally.stopped_ratio());
         assert!(tally.released_ratio() > 0.8, "{}", tally.released_ratio());
     }
@@ -257,7 +257,9 @@ fn most_won_by_chance(seed: u32, wave: usize) -> f64 {
         if (when / 400.0) as u32 % 3 != device_n % 3 {
             drop(rollout.take(&beat(device(device_n), is_missed), WallTime::from_unix_ms((when * 1e3) as i64)));
         }
-        most = most.max(rollout.evidence().iter().map(GateReport::evidence).sum());
+        if is_missed {
+            most = most.max(rollout.evidence().iter().map(GateReport::evidence).sum());
+        }
         next[n] += if is_old { 60.0 } else { 90.0 } * (1.0 + 0.25 * draw(device_n, beats + 1_000_000));
     }
     most / stake
