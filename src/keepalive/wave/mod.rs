@@ -28,7 +28,9 @@ pub mod nats;
 pub mod plan;
 pub mod rollout;
 pub mod simulation;
-pub mod stage;
+pub mod spec;
+mod stage;
+pub mod stake;
 #[cfg(test)]
 mod tests;
 pub mod urn;

@@ -18,8 +18,9 @@ use rand_pcg::Pcg64Mcg;
 use super::audit::What;
 use super::gate::Gate;
 use super::plan::{Role, WavePolicy};
-use super::rollout::{Evidence, Rollout, Spec, State};
-use super::stage::Gates;
+use super::rollout::Rollout;
+use super::spec::{Evidence, Spec, State};
+use super::stake::Gates;
 use crate::time::WallTime;
 
 const FROM: Duration = Duration::from_secs(60);
@@ -158,31 +159,31 @@ impl World {
         let mut events = Vec::new();
         let is_accident = self.random.random::<f64>() < self.population.accidents;
         for arm in 0..2 {
-            let befallen = if is_accident { BEFALLEN } else { 0.0 };
-            let befallen = picked(&self.arms[arm], befallen, &mut self.random);
-            let mut failing: Vec<(u32, bool)> = befallen.map(|n| (n, true)).collect();
-            if self.population.correlation > 0.0 {
-                let frail = &self.frail[arm];
-                let random = &mut self.random;
-                let is_here = |n: u32| self.arms[arm].binary_search(&n).is_ok();
-                failing.extend(
-                    frail
-                        .iter()
-                        .filter(|(n, rate)| random.random::<f64>() < *rate && is_here(*n))
-                        .map(|(n, _)| (*n, true)),
-                );
-            } else {
-                failing
-                    .extend(picked(&self.arms[arm], self.population.missed[arm], &mut self.random).map(|n| (n, true)));
-            }
-            let missed: Vec<u32> = failing.iter().map(|(n, _)| *n).collect();
-            let late = picked(&self.arms[arm], self.population.late[arm], &mut self.random);
-            failing.extend(late.filter(|n| !missed.contains(n)).map(|n| (n, false)));
-            for (n, is_missed) in failing {
+            let missed = self.missed(arm, is_accident);
+            let mut late = picked(&self.arms[arm], self.population.late[arm], &mut self.random);
+            late.retain(|n| !missed.contains(n));
+            let befallen = missed.into_iter().map(|n| (n, true)).chain(late.into_iter().map(|n| (n, false)));
+            for (n, is_missed) in befallen {
                 events.push((self.random.random(), arm, self.evidence(n, is_missed)));
             }
         }
         events
+    }
+
+    /// Devices of an arm that miss their beat.
+    fn missed(&mut self, arm: usize, is_accident: bool) -> Vec<u32> {
+        let here = &self.arms[arm];
+        let mut missed = picked(here, if is_accident { BEFALLEN } else { 0.0 }, &mut self.random);
+        if self.population.correlation > 0.0 {
+            for (n, rate) in &self.frail[arm] {
+                if self.random.random::<f64>() < *rate && here.binary_search(n).is_ok() {
+                    missed.push(*n);
+                }
+            }
+        } else {
+            missed.extend(picked(here, self.population.missed[arm], &mut self.random));
+        }
+        missed
     }
 
     fn evidence(&self, n: u32, is_missed: bool) -> Evidence {
@@ -272,7 +273,7 @@ fn id(n: u32) -> DeviceId {
 }
 
 /// Each with this probability, in the time that those take that are picked.
-fn picked<'a>(all: &'a [u32], probability: f64, random: &mut Pcg64Mcg) -> impl Iterator<Item = u32> + use<'a> {
+fn picked(all: &[u32], probability: f64, random: &mut Pcg64Mcg) -> Vec<u32> {
     let mut picked = Vec::new();
     if let Ok(skip) = Geometric::new(probability) {
         let mut at = skip.sample(random) as usize;
@@ -281,7 +282,7 @@ fn picked<'a>(all: &'a [u32], probability: f64, random: &mut Pcg64Mcg) -> impl I
             at = at.saturating_add(1).saturating_add(skip.sample(random) as usize);
         }
     }
-    picked.into_iter()
+    picked
 }
 
 /// Devices whose rate is not nothing. A beta variate is `x / (x + y)` of two gamma variates, and a gamma variate of a small

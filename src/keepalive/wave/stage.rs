@@ -2,12 +2,6 @@
 //!
 //! A round is as long as the longest wait under the *new* interval, and a bucket tells once in each: a device with the old
 //! interval beats more often, and must not have more chances to fail.
-//!
-//! False stops are bounded for the rollout, not for each look, wave and gate: all gates of all waves bet from one stake of
-//! 1, and what they have together reaches [`STOP`] with probability `1 / STOP` at most (Ville 1939; a sum of martingales
-//! is one, however they depend on each other). Four fifths are bet in the first wave, where a bad release is to be stopped;
-//! each later one goes on with what is left, and with its part of the reserve, so that a good first wave
-//! cannot hide a bad second one.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,26 +10,12 @@ use super::buckets::Buckets;
 use super::control::ControlWatch;
 use super::gaps::Gaps;
 use super::gate::{Gate, Trial, Verdict};
-use super::metric::{Bad, MetricSpec, MetricTrial, Sample};
+use super::metric::{MetricTrial, Sample};
+use super::stake::{Gates, STOP, reserve};
 
-/// What the stake of 1 has to become: the inverse of the probability of a false stop in a rollout.
-pub const STOP: f64 = 1_000.0;
-/// Part of the stake that is bet in the first wave, where there are others.
-const FIRST_WAVE: f64 = 0.8;
 /// Part of the treated outcomes that have to be those of devices that confirmed the new interval. At 0.8 a release five
 /// times as bad still looks more than four times as bad.
 const ADOPTED_MIN: f64 = 0.8;
-/// Part of it for queries that are compared, where there are any.
-const QUERIES: f64 = 0.1;
-
-/// What is asked in every wave.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Gates {
-    /// Of devices.
-    pub devices: Vec<Gate>,
-    /// Of the operator.
-    pub queries: Vec<MetricSpec>,
-}
 
 /// One outcome of a bucket: what is `None` was not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -231,37 +211,6 @@ impl Stage {
         };
         let gap_ratio_p99 = (trial.gate() == Gate::Gap).then(|| self.gaps.p99()).flatten();
         GateReport::Devices { gate: trial.gate(), verdict, treated, control, evidence, gap_ratio_p99 }
-    }
-}
-
-impl Gates {
-    /// Part of the stake.
-    fn share(&self, gate: Gate) -> f64 {
-        gate.share() / self.shares()
-    }
-
-    fn share_of_a_query(&self) -> f64 {
-        let compared = self.compared();
-        if compared == 0 { 0.0 } else { QUERIES / self.shares() / compared as f64 }
-    }
-
-    fn shares(&self) -> f64 {
-        let devices: f64 = self.devices.iter().map(|gate| gate.share()).sum();
-        devices + if self.compared() > 0 { QUERIES } else { 0.0 }
-    }
-
-    fn compared(&self) -> usize {
-        let is_compared = |spec: &&MetricSpec| matches!(spec.bad, Bad::AboveControl(_) | Bad::BelowControl(_));
-        self.queries.iter().filter(is_compared).count()
-    }
-}
-
-/// Part of the stake that is new in a wave.
-fn reserve(wave: usize, waves: usize) -> f64 {
-    match (wave, waves) {
-        (_, 0 | 1) => 1.0,
-        (0, _) => FIRST_WAVE,
-        _ => (1.0 - FIRST_WAVE) / (waves - 1) as f64,
     }
 }
 

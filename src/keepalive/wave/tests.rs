@@ -10,9 +10,10 @@ use super::audit::{Event, GateReport, What, Who, Why};
 use super::gate::{Gate, Verdict};
 use super::metric::{Bad, MetricSpec, Sample};
 use super::plan::{Arm, WavePolicy};
-use super::rollout::{Command, Evidence, Refused, Rollout, Spec, State};
+use super::rollout::Rollout;
 use super::simulation::{Population, Tally};
-use super::stage::Gates;
+use super::spec::{Command, Evidence, Refused, Spec, State};
+use super::stake::Gates;
 use crate::time::WallTime;
 
 const FROM: Duration = Duration::from_secs(60);
