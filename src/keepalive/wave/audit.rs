@@ -17,7 +17,7 @@ pub struct Event {
     pub rollout: Arc<str>,
     /// Its cohort's name.
     pub cohort: Arc<str>,
-    /// The wave, counted from 1; 0 before the first.
+    /// The wave, counted from 1.
     pub wave: usize,
     /// Who caused it.
     pub who: Who,

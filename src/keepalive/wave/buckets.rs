@@ -1,24 +1,21 @@
-//! Which devices are tried together: a salted hash puts each device into one of a bounded number of buckets, and a bucket
-//! is what is in an arm, fails, and tells.
+//! Which devices are tried together: a salted hash puts each device into one of a bounded number of buckets, and a
+//! bucket is what is in an arm, fails, and tells.
 //!
-//! A bucket of two devices is one cluster: nothing is lost in truth, and a little in power. So what is kept of a cohort is
-//! bounded by its buckets and not by its devices: two bits each, and a count for those that failed. With 65,536 buckets a
-//! cohort of 100,000 has about 51,000 that are not empty.
+//! A bucket of two devices is one cluster: nothing is lost in truth, and a little in power. So what is kept of a cohort
+//! is bounded by its buckets and not by its devices: two bits each, and a count for those that failed. With 65,536
+//! buckets a cohort of 100,000 has about 51,000 that are not empty.
 
 use flyball_sdk::device::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
-/// Buckets a device, so that devices of a small cohort seldom share one: of 50 devices in 1,024 one pair does.
-const BUCKETS_PER_DEVICE: usize = 16;
-const BUCKETS_MIN: usize = 1_024;
-/// A wave of 5 % of a million devices has 3,277 clusters, far more than a gate needs; their state is 16 KiB.
-pub const BUCKETS_MAX: usize = 65_536;
+/// A wave of 5 % of a million devices has 3,277 clusters, far more than a gate needs, in 16 KiB; and the first five of
+/// 50 devices share one in three of a thousand rollouts. (With 1,024 it was one in eleven.)
+pub const BUCKETS: u32 = 65_536;
 
 /// How devices are hashed: by the rollout's id, so that other devices are first in each rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashing {
     salt: u64,
-    buckets: u32,
 }
 
 /// A set of buckets.
@@ -28,26 +25,19 @@ pub struct Buckets {
 }
 
 impl Hashing {
-    /// For a cohort of so many devices.
-    pub fn new(rollout: &str, devices: usize) -> Self {
-        let salt = rollout.bytes().fold(0x0066_6c79_6261_6c6c, |salt, byte| mixed(salt ^ u64::from(byte)));
-        let buckets = devices.saturating_mul(BUCKETS_PER_DEVICE).clamp(BUCKETS_MIN, BUCKETS_MAX);
-        Self { salt, buckets: buckets.next_power_of_two() as u32 }
+    /// For the rollout with this id.
+    pub fn new(rollout: &str) -> Self {
+        Self { salt: rollout.bytes().fold(0x0066_6c79_6261_6c6c, |salt, byte| mixed(salt ^ u64::from(byte))) }
     }
 
     /// The bucket of a device: the high bits of its hash, so that the lowest buckets are a random part of the cohort.
     pub fn bucket(self, device: DeviceId) -> u32 {
-        ((u64::from(self.buckets) * (self.hash(device, 0) >> 32)) >> 32) as u32
+        ((u64::from(BUCKETS) * (self.hash(device, 0) >> 32)) >> 32) as u32
     }
 
     /// Uniform in [0, 1), another for each `nonce`, and no relation to the bucket.
     pub fn draw(self, device: DeviceId, nonce: u64) -> f64 {
         (self.hash(device, mixed(nonce) | 1) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// How many there are.
-    pub fn buckets(self) -> u32 {
-        self.buckets
     }
 
     fn hash(self, device: DeviceId, nonce: u64) -> u64 {
@@ -56,12 +46,13 @@ impl Hashing {
     }
 }
 
-impl Buckets {
-    /// None of so many.
-    pub fn none(buckets: u32) -> Self {
-        Self { words: vec![0; buckets.div_ceil(64) as usize] }
+impl Default for Buckets {
+    fn default() -> Self {
+        Self { words: vec![0; BUCKETS.div_ceil(64) as usize] }
     }
+}
 
+impl Buckets {
     /// Takes one in; whether it was not in.
     pub fn insert(&mut self, bucket: u32) -> bool {
         let Some(word) = self.words.get_mut(bucket as usize / 64) else { return false };
@@ -108,9 +99,9 @@ mod tests {
 
     #[test]
     fn any_part_of_the_buckets_is_that_part_of_the_devices() {
-        let hashing = Hashing::new("rollout 7", 20_000);
+        let hashing = Hashing::new("rollout 7");
         for part in [0.05, 0.2, 0.9] {
-            let limit = f64::from(hashing.buckets()) * part;
+            let limit = f64::from(BUCKETS) * part;
             let seen = (0..20_000).filter(|n| f64::from(hashing.bucket(device(*n))) < limit).count();
             assert!((seen as f64 / 20_000.0 - part).abs() < 0.01, "{part}: {seen}");
         }
@@ -118,16 +109,16 @@ mod tests {
 
     #[test]
     fn other_devices_are_first_in_another_rollout() {
-        let [a, b] = ["a", "b"].map(|id| Hashing::new(id, 20_000));
-        let first = |hashing: Hashing, n: u32| hashing.bucket(device(n)) < hashing.buckets() / 20;
+        let [a, b] = ["a", "b"].map(|id| Hashing::new(id));
+        let first = |hashing: Hashing, n: u32| hashing.bucket(device(n)) < BUCKETS / 20;
         let both = (0..20_000).filter(|n| first(a, *n) && first(b, *n)).count();
         assert!((20..90).contains(&both), "{both} of 50 expected");
     }
 
     #[test]
     fn draws_are_uniform_and_know_nothing_of_the_bucket() {
-        let hashing = Hashing::new("a", 20_000);
-        let first = (0..20_000).filter(|n| hashing.bucket(device(*n)) < hashing.buckets() / 10);
+        let hashing = Hashing::new("a");
+        let first = (0..20_000).filter(|n| hashing.bucket(device(*n)) < BUCKETS / 10);
         let draws: Vec<f64> = first.map(|n| hashing.draw(device(n), 3)).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         assert!((mean - 0.5).abs() < 0.03, "{mean}");
@@ -136,8 +127,8 @@ mod tests {
 
     #[test]
     fn a_set_counts_what_is_in_a_range_and_takes_nothing_beyond() {
-        let mut set = Buckets::none(1_024);
-        assert!(set.insert(0) && set.insert(64) && set.insert(1_023) && !set.insert(64) && !set.insert(5_000));
-        assert_eq!((set.count(0, 1_024), set.count(1, 1_023), set.count(65, 65)), (3, 1, 0));
+        let mut set = Buckets::default();
+        assert!(set.insert(0) && set.insert(64) && set.insert(BUCKETS - 1) && !set.insert(64) && !set.insert(BUCKETS));
+        assert_eq!((set.count(0, BUCKETS), set.count(1, BUCKETS - 1), set.count(65, 65)), (3, 1, 0));
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the control itself fails as it did not before: a carrier changed its timeout in the middle of a rollout, or the
-//! way is down. Then the arms are not what differs, and nothing can be learnt from them.
+//! Whether the control itself fails as it did not before: a carrier changed its timeout in the middle of a rollout, or
+//! the way is down. Then the arms are not what differs, and nothing can be learnt from them.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,8 @@ pub(super) struct ControlWatch {
     past: [u64; 2],
     /// In this round.
     round: [u32; 2],
-    /// Outcomes that a whole round has: those that can be, then those of the last rounds. Failures may be told of before
-    /// the rest, and a restart may cost half a round.
+    /// Outcomes that a whole round has: those that can be, then those of the last rounds. Failures may be told of
+    /// before the rest, and a restart may cost half a round.
     whole: u32,
 }
 

@@ -1,9 +1,9 @@
 //! How late beats are: a histogram of gaps as ratios to the interval intended, and from which ratio on one is late.
 //!
-//! In milliseconds every correct increase would look like a regression. The gate asks whether the 99th of 100 moved, that
-//! is, whether more than one in a hundred of the treated is beyond it: so beyond it is a failure, and the rest is the
-//! same test as for the other gates. The limit is taken from both arms together, once a rollout: it knows nothing of who
-//! is in which arm, and so leaves the urn's draw blind.
+//! In milliseconds every correct increase would look like a regression. The gate asks whether the 99th of 100 moved,
+//! that is, whether more than one in a hundred of the treated is beyond it: so beyond it is a failure, and the rest is
+//! the same test as for the other gates. The limit is taken from both arms together, once a rollout: it knows nothing
+//! of who is in which arm, and so leaves the urn's draw blind.
 
 use serde::{Deserialize, Serialize};
 

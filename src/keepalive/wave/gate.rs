@@ -1,11 +1,12 @@
 //! One gate in one wave: what it counts, what it has seen of both arms, and whether that is enough.
 //!
-//! Two questions, two tests. *Is the release worse than the control?* is the [`Urn`]'s, and false alarms are bounded for the
-//! rollout as a whole. *Is it good enough to go on?* is Wald's (1945, "Sequential Tests of Statistical Hypotheses"): the
-//! likelihood ratio against a release that must not pass has to fall to [`MISSED`], for one of two such releases: one whose
-//! failures are [`DESIGN_RATIO`](super::urn::DESIGN_RATIO) times the control's (first failures, as in the urn), or one whose beats fail at
-//! the rate that is not tolerated ([`Gate::rates`]; all beats, as Bernoulli trials), so that a cohort where nothing ever
-//! fails can pass. Without an outcome in both arms nothing passes.
+//! Two questions, two tests. *Is the release worse than the control?* is the [`Urn`]'s, and false alarms are bounded
+//! for the rollout as a whole. *Is it good enough to go on?* is Wald's (1945, "Sequential Tests of Statistical
+//! Hypotheses"): the likelihood ratio against a release that must not pass has to fall to [`MISSED`], for one of two
+//! such releases: one whose failures are [`DESIGN_RATIO`](super::urn::DESIGN_RATIO) times the control's (first
+//! failures, as in the urn), or one whose beats fail at the rate that is not tolerated ([`Gate::rates`]; all beats, as
+//! Bernoulli trials), so that a cohort where nothing ever fails can pass. Without an outcome in both arms nothing
+//! passes.
 //!
 //! Limits: the second question's absolute half takes beats as independent: a bad release whose failures sit in a few
 //! devices of a large wave may pass it, and meets the next wave's gate.
@@ -17,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::nats::Nats;
 use super::urn::{LEVELS, Urn};
 
-/// Probability with which a wave passes a release that must not pass. It costs heartbeats: 0.01 some 9,600 of the treated
-/// where 99.98 % are confirmed, 0.05 some 6,300.
+/// Probability with which a wave passes a release that must not pass. It costs heartbeats: 0.01 some 9,600 of the
+/// treated where 99.98 % are confirmed, 0.05 some 6,300.
 pub const MISSED: f64 = 0.01;
 /// Failures of one bucket that are told apart.
 const FAILURES_MAX: u8 = LEVELS[LEVELS.len() - 1];

@@ -1,9 +1,10 @@
 //! A gate of the operator's own: values of a query.
 //!
-//! With one value for each arm, only the sign is believed: a sample is *worse* or not, ties are not, and while the release
-//! does nothing a sample is worse at most every other time. A bettor who stakes a part `f` of what he has on *worse* has a
-//! martingale (Shafer and Vovk 2019, "Game-Theoretic Foundations for Probability and Finance"); half of the stake bets
-//! 0.5, half 0.9. With a limit instead of a control, the operator's word is taken: three values beyond it in a row.
+//! With one value for each arm, only the sign is believed: a sample is *worse* or not, ties are not, and while the
+//! release does nothing a sample is worse at most every other time. A bettor who stakes a part `f` of what he has on
+//! *worse* has a martingale (Shafer and Vovk 2019, "Game-Theoretic Foundations for Probability and Finance"); half of
+//! the stake bets 0.5, half 0.9. With a limit instead of a control, the operator's word is taken: three values beyond
+//! it in a row.
 //!
 //! Limits: one sample a round counts, and values of consecutive rounds are taken as independent; a query over a long
 //! window makes them not so, and two arms that differ by chance from the start look worse for ever. Its share of the
@@ -19,7 +20,8 @@ use super::nats::Nats;
 const BETS: [f64; 2] = [0.5, 0.9];
 /// A release that must not pass is worse in so many of the samples.
 const DESIGN_WORSE: f64 = 0.8;
-/// Probability with which it passes anyway: 13 samples on average where both arms are alike, 4 where the new one is better.
+/// Probability with which it passes anyway: 13 samples on average where both arms are alike, 4 where the new one is
+/// better.
 const MISSED: f64 = 0.05;
 /// Values in a row, beyond a limit or missing.
 const IN_A_ROW: u32 = 3;

@@ -7,16 +7,16 @@
 //! ```
 //!
 //! How it sits on the governor. There, each device earns a longer interval by tests of its own on a side flow, and
-//! [`is_longer_released`](super::policy::Fleet::is_longer_released) says whether what was earned goes out. A rollout takes
-//! the place of that switch for one cohort, from the interval in force to the one that the governor's choice would allow
-//! (the reason is `awaits_release` until then): a device on [`Arm::New`](plan::Arm) is told
-//! `min(to, what it earned, what the cohort's law asks for)`, one on [`Arm::Old`](plan::Arm) `min(from, the same)`. So a
-//! rollout never lengthens what a device has not earned, and never delays a shorter interval, which goes out at once; a
-//! cohort whose law falls under `from` while a rollout is under way is to abort it. Rolling back is an answer of
+//! [`is_longer_released`](super::policy::Fleet::is_longer_released) says whether what was earned goes out. A rollout
+//! takes the place of that switch for one cohort, from the interval in force to the one that the governor's choice
+//! would allow (the reason is `awaits_release` until then): a device on [`Arm::New`](plan::Arm) is told `min(to, what
+//! it earned, what the cohort's law asks for)`, one on [`Arm::Old`](plan::Arm) `min(from, the same)`. So a rollout
+//! never lengthens what a device has not earned, and never delays a shorter interval, which goes out at once; a cohort
+//! whose law falls under `from` while a rollout is under way is to abort it. Rolling back is an answer of
 //! [`arm`](rollout::Rollout::arm) at once; the edge pushes it.
 //!
-//! Limits: one rollout a cohort at a time. Late harm to devices of an earlier wave, and to them only, is for the watch of
-//! changes ([`super::change`]), not for the gates.
+//! Limits: one rollout a cohort at a time. Late harm to devices of an earlier wave, and to them only, is for the watch
+//! of changes ([`super::change`]), not for the gates.
 
 pub mod audit;
 pub mod buckets;

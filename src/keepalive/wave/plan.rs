@@ -1,9 +1,9 @@
 //! Who has the new interval in which wave.
 //!
 //! Buckets are in a random order; a wave is all of them up to a cut, so the second wave contains the first. What is
-//! *judged* in a wave are only its new devices, against those that still have the old interval: those of the wave before
-//! have told what they had to, and a device's fate in one wave says nothing of whether it is among the next one's new
-//! ones. So each wave is a fresh draw, and evidence multiplies over waves without being paid for twice.
+//! *judged* in a wave are only its new devices, against those that still have the old interval: those of the wave
+//! before have told what they had to, and a device's fate in one wave says nothing of whether it is among the next
+//! one's new ones. So each wave is a fresh draw, and evidence multiplies over waves without being paid for twice.
 //!
 //! The last wave needs a control too: 10 % of the cohort are held out until its gates have passed.
 
@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Part of the cohort that keeps the old interval until the last wave's gates have passed. What the last wave can show is
-/// bounded by it: each of its beats tells 0.00046 nats of a release that fails five times as often, so that it takes some
-/// 20,000 of them, two hundred rounds of the hundred devices held out of 1,000, to stop one that two waves have passed.
+/// Part of the cohort that keeps the old interval until the last wave's gates have passed. What the last wave can show
+/// is bounded by it: each of its beats tells 0.00046 nats of a release that fails five times as often, so that it takes
+/// some 20,000 of them, two hundred rounds of the hundred devices held out of 1,000, to stop one that two waves have
+/// passed.
 const HELD_OUT: f64 = 0.1;
 /// A wave judges at least so many devices, against as many, or half of a smaller cohort: fewer could not show anything
 /// ([`super::urn`]). It makes the first wave of a cohort of 50 a tenth of it.
@@ -64,9 +65,11 @@ impl Default for WavePolicy {
 }
 
 impl Cuts {
-    /// For devices in these buckets. Cuts are where so many *devices* are, so that 5 % of 60 are three and not none.
+    /// For devices in these buckets. Cuts are where so many *devices* are, so that a share of a small cohort is never
+    /// none of it by chance; those of one bucket count as one, as they tell as one.
     pub fn new(policy: &WavePolicy, mut buckets: Vec<u32>) -> Self {
         buckets.sort_unstable();
+        buckets.dedup();
         let devices = buckets.len();
         let least = DEVICES_MIN.min(devices / 2);
         let most = devices.saturating_sub(part(devices, HELD_OUT).max(least));

@@ -8,12 +8,12 @@
 //!    └─ fail, abort ─▶ RolledBack
 //! ```
 //!
-//! All of it is in the value: it can be written at any moment, and goes on from there as if nothing had been. Times are wall
-//! times, because it outlives processes; one that goes back is taken for standing still, and one that leaps costs at most
-//! an early `Held`, as passing takes evidence from as many rounds as the policy asks for.
+//! All of it is in the value: it can be written at any moment, and goes on from there as if nothing had been. Times are
+//! wall times, because it outlives processes; one that goes back is taken for standing still, and one that leaps costs
+//! at most an early `Held`, as passing takes evidence from as many rounds as the policy asks for.
 //!
-//! Limits: after `resume` the wave's devices are drawn no more: what made single devices fail before may fail them again,
-//! so a resumed wave's part of the bound on false stops holds only as far as that is over.
+//! Limits: after `resume` the wave's devices are drawn no more: what made single devices fail before may fail them
+//! again, so a resumed wave's part of the bound on false stops holds only as far as that is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use flyball_sdk::device::id::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::audit::{Event, GateReport, What, Who, Why};
-use super::buckets::{Buckets, Hashing};
+use super::buckets::{BUCKETS, Buckets, Hashing};
 use super::gate::Verdict;
 use super::metric::{METRICS_MAX, Sample};
 use super::plan::{Arm, Cuts, Role};
@@ -53,13 +53,13 @@ impl Rollout {
     /// Begins the first wave, in a cohort of these devices. A shorter interval is released at once.
     pub fn start(mut spec: Spec, devices: &[DeviceId], now: WallTime) -> (Self, Vec<Event>) {
         spec.gates.queries.truncate(METRICS_MAX);
-        let hashing = Hashing::new(&spec.id, devices.len());
+        let hashing = Hashing::new(&spec.id);
         let buckets: Vec<u32> = devices.iter().map(|device| hashing.bucket(*device)).collect();
-        let mut occupied = Buckets::none(hashing.buckets());
+        let mut occupied = Buckets::default();
         buckets.iter().for_each(|bucket| _ = occupied.insert(*bucket));
         let cuts = Cuts::new(&spec.policy, buckets);
         let now_ms = now.unix_ms();
-        let beginning = beginning(&spec, &cuts, &occupied, hashing.buckets(), (0, now_ms));
+        let beginning = beginning(&spec, &cuts, &occupied, (0, now_ms));
         let stage = Stage::new(&spec.gates, beginning, None);
         let mut rollout = Self { spec, state: State::Running, hashing, occupied, cuts, stage, now_ms };
         let event = if rollout.spec.to <= rollout.spec.from {
@@ -235,8 +235,7 @@ impl Rollout {
     /// Begins a wave, or the same one anew. The event's evidence is what it was decided on.
     fn begin(&mut self, wave: usize, what: What, who: Who, why: Why) -> Event {
         let event = self.turn(State::Running, what, who, why);
-        let buckets = self.hashing.buckets();
-        let beginning = beginning(&self.spec, &self.cuts, &self.occupied, buckets, (wave, self.now_ms));
+        let beginning = beginning(&self.spec, &self.cuts, &self.occupied, (wave, self.now_ms));
         self.stage = Stage::new(&self.spec.gates, beginning, Some(&self.stage));
         Event { wave: wave + 1, ..event }
     }
@@ -264,8 +263,8 @@ impl Rollout {
     }
 }
 
-fn beginning(spec: &Spec, cuts: &Cuts, occupied: &Buckets, buckets: u32, (wave, at_ms): (usize, i64)) -> Beginning {
+fn beginning(spec: &Spec, cuts: &Cuts, occupied: &Buckets, (wave, at_ms): (usize, i64)) -> Beginning {
     let (from, to) = cuts.slice(wave);
-    let population = [occupied.count(from, to), occupied.count(to, buckets)];
-    Beginning { wave, waves: cuts.waves(), at_ms, buckets, population, usual: spec.usual_failures }
+    let population = [occupied.count(from, to), occupied.count(to, BUCKETS)];
+    Beginning { wave, waves: cuts.waves(), at_ms, population, usual: spec.usual_failures }
 }

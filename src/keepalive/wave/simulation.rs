@@ -1,9 +1,9 @@
 //! Rollouts in many cohorts, on no clock: how many heartbeats a bad release costs, and how often a good one is stopped.
 //!
-//! Drives the real [`Rollout`], with every gate, through all waves. In a round each device has one beat: it is missed with
-//! the device's own probability, drawn from a beta distribution whose intraclass correlation is as told (so that
-//! at 0.1 a few devices miss every third beat and most never miss one), or is late. Beats that nothing befell, nearly all,
-//! are told in bulk.
+//! Drives the real [`Rollout`], with every gate, through all waves. In a round each device has one beat: it is missed
+//! with the device's own probability, drawn from a beta distribution whose intraclass correlation is as told (so that
+//! at 0.1 a few devices miss every third beat and most never miss one), or is late. Beats that nothing befell, nearly
+//! all, are told in bulk.
 //!
 //! Limits: no days and nights, no devices that come and go.
 
@@ -285,8 +285,9 @@ fn picked(all: &[u32], probability: f64, random: &mut Pcg64Mcg) -> Vec<u32> {
     picked
 }
 
-/// Devices whose rate is not nothing. A beta variate is `x / (x + y)` of two gamma variates, and a gamma variate of a small
-/// shape `a` one of `a + 1` times `u^(1/a)` (Stuart 1962): where that power is nothing, the rest need not be drawn.
+/// Devices whose rate is not nothing. A beta variate is `x / (x + y)` of two gamma variates, and a gamma variate of a
+/// small shape `a` one of `a + 1` times `u^(1/a)` (Stuart 1962): where that power is nothing, the rest need not be
+/// drawn.
 fn frail(population: &Population, mean: f64, random: &mut Pcg64Mcg) -> Vec<(u32, f64)> {
     if population.correlation <= 0.0 || mean <= 0.0 {
         return Vec::new();

@@ -30,8 +30,8 @@ pub struct Spec {
     pub usual_failures: f64,
 }
 
-/// What one device showed since it was told of last: one a device and round is enough, and more do not count. A device that
-/// fell silent is told of too, with the beats that were due: silence is what too long an interval looks like.
+/// What one device showed since it was told of last: one a device and round is enough, and more do not count. A device
+/// that fell silent is told of too, with the beats that were due: silence is what too long an interval looks like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evidence {
     /// Who.
@@ -44,8 +44,8 @@ pub struct Evidence {
     pub gap_ratio: Option<f32>,
     /// Whether a packet to the last address was confirmed, where one was sent.
     pub is_reached: Option<bool>,
-    /// Whether it confirmed the order that its arm has. It counts in any case, as it was drawn; but a release that nobody
-    /// follows does not pass.
+    /// Whether it confirmed the order that its arm has. It counts in any case, as it was drawn; but a release that
+    /// nobody follows does not pass.
     pub has_adopted: bool,
 }
 

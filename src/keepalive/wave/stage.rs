@@ -1,7 +1,7 @@
 //! One wave being judged: its rounds, its gates, and the verdict on all of them together.
 //!
-//! A round is as long as the longest wait under the *new* interval, and a bucket tells once in each: a device with the old
-//! interval beats more often, and must not have more chances to fail.
+//! A round is as long as the longest wait under the *new* interval, and a bucket tells once in each: a device with the
+//! old interval beats more often, and must not have more chances to fail.
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,6 @@ pub(super) struct Beginning {
     pub(super) wave: usize,
     pub(super) waves: usize,
     pub(super) at_ms: i64,
-    pub(super) buckets: u32,
     /// Treated and control buckets that are not empty.
     pub(super) population: [u32; 2],
     /// Failures of the control that are usual.
@@ -75,7 +74,7 @@ impl Stage {
             wave: beginning.wave,
             began_ms: beginning.at_ms,
             round: 0,
-            seen: Buckets::none(beginning.buckets),
+            seen: Buckets::default(),
             is_told: false,
             rounds_told: 0,
             adopted: [0; 2],

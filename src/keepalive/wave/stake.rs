@@ -1,10 +1,10 @@
 //! What may be bet: how the allowance for false stops is spread over gates and waves.
 //!
-//! False stops are bounded for the rollout, not for each look, wave and gate: all gates of all waves bet from one stake of
-//! 1, and what they have together reaches [`STOP`] with probability `1 / STOP` at most (Ville 1939; a sum of martingales
-//! is one, however they depend on each other). Four fifths are bet in the first wave, where a bad release is to be stopped;
-//! each later one goes on with what is left, and with its part of the reserve, so that a good first wave
-//! cannot hide a bad second one.
+//! False stops are bounded for the rollout, not for each look, wave and gate: all gates of all waves bet from one stake
+//! of 1, and what they have together reaches [`STOP`] with probability `1 / STOP` at most (Ville 1939; a sum of
+//! martingales is one, however they depend on each other). Four fifths are bet in the first wave, where a bad release
+//! is to be stopped; each later one goes on with what is left, and with its part of the reserve, so that a good first
+//! wave cannot hide a bad second one.
 
 use serde::{Deserialize, Serialize};
 

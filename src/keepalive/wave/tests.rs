@@ -232,12 +232,13 @@ fn a_release_that_nobody_follows_does_not_pass() {
     );
 }
 
-/// Of 150 devices twelve miss a third of their beats. A device beats as its arm has it, so that those of the control are
-/// told of half as often again, and each is off for a third of the time. Returns the most that was ever won of a stake.
+/// Of 150 devices twelve miss a third of their beats. A device beats as its arm has it, so that those of the control
+/// are told of half as often again, and each is off for a third of the time. Returns the most that was ever won of a
+/// stake.
 fn most_won_by_chance(seed: u32, wave: usize) -> f64 {
     let draw = |n: u32, what: u32| {
         let bytes = [seed, n, what, 7].map(u32::to_be_bytes).concat();
-        super::buckets::Hashing::new("world", 1).draw(DeviceId(bytes.try_into().expect("16 bytes")), 1)
+        super::buckets::Hashing::new("world").draw(DeviceId(bytes.try_into().expect("16 bytes")), 1)
     };
     let id = format!("chance {seed}");
     let mut rollout = Rollout::start(Spec { usual_failures: 1.0, ..spec(&id) }, &devices(150), at(0)).0;

@@ -1,11 +1,11 @@
 //! Evidence that one arm does worse than the other, where all that one device does may have one cause.
 //!
-//! Beats of one device are not independent: a bad antenna fails beat after beat, and a test that counts beats takes three
-//! bad antennas in the wrong arm for a bad release. What *is* random is which device is in which arm, because a hash that
-//! knows nothing of devices drew it. So the question at a device's first failure is not how likely the failure was, but
-//! in which arm the device is: if the release does nothing, the device is drawn blindly from an urn of those that have not
-//! failed yet, `t` treated among `t + c`. Under a release that makes failures `r` times as frequent it is a treated one
-//! with probability `r t / (r t + c)`. The product of
+//! Beats of one device are not independent: a bad antenna fails beat after beat, and a test that counts beats takes
+//! three bad antennas in the wrong arm for a bad release. What *is* random is which device is in which arm, because a
+//! hash that knows nothing of devices drew it. So the question at a device's first failure is not how likely the
+//! failure was, but in which arm the device is: if the release does nothing, the device is drawn blindly from an urn of
+//! those that have not failed yet, `t` treated among `t + c`. Under a release that makes failures `r` times as frequent
+//! it is a treated one with probability `r t / (r t + c)`. The product of
 //!
 //! ```text
 //! r (t + c) / (r t + c)  for a treated device,   (t + c) / (r t + c)  for one of the control
@@ -14,15 +14,16 @@
 //! is Cox's partial likelihood ratio, and a martingale under "the release does nothing", whatever devices are like: by
 //! Ville's inequality (1939) it reaches `1 / alpha` with probability `alpha` at most, *ever*, looked at as often as one
 //! likes. This is the safe logrank test (ter Schure, Pérez-Ortiz, Ly and Grünwald, "The Anytime-Valid Logrank Test",
-//! arXiv:2011.06931); drawing without replacement makes it exact by randomisation (Fisher) instead of by a model, at any
-//! correlation within a device. A release that does good makes it a supermartingale.
+//! arXiv:2011.06931); drawing without replacement makes it exact by randomisation (Fisher) instead of by a model, at
+//! any correlation within a device. A release that does good makes it a supermartingale.
 //!
-//! The price: a device tells once. Where beats fail often the first failures are soon used up, so a part of the stake waits
-//! for the 4th and the 12th failure, in urns of their own. A weighted sum of martingales is one, so the strategies share
-//! the stake, and no one has to know the ratio.
+//! The price: a device tells once. Where beats fail often the first failures are soon used up, so a part of the stake
+//! waits for the 4th and the 12th failure, in urns of their own. A weighted sum of martingales is one, so the
+//! strategies share the stake, and no one has to know the ratio.
 //!
-//! Limits: an arm in which beats are due more often would fail more often: the caller takes one outcome a bucket and round
-//! from either arm. With `t` treated of `n`, at most `C(n, t)` can be won, however bad it is: five of fifty are enough.
+//! Limits: an arm in which beats are due more often would fail more often: the caller takes one outcome a bucket and
+//! round from either arm. With `t` treated of `n`, at most `C(n, t)` can be won, however bad it is: five of fifty are
+//! enough.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +31,8 @@ use super::nats::Nats;
 
 /// Failures of one bucket at which it tells.
 pub const LEVELS: [u8; 3] = [1, 4, 12];
-/// How the stake is spread. Most is on what a canary is expected to show (99.90 % against 99.98 %), on first failures; a
-/// share of `s` costs `ln (1/s)` of evidence, 10 % of it at 0.5.
+/// How the stake is spread. Most is on what a canary is expected to show (99.90 % against 99.98 %), on first failures;
+/// a share of `s` costs `ln (1/s)` of evidence, 10 % of it at 0.5.
 pub const STRATEGIES: [Strategy; 5] = [
     Strategy { level: 1, ratio: DESIGN_RATIO, share: 0.72 },
     Strategy { level: 1, ratio: 25.0, share: 0.08 },
@@ -105,8 +106,8 @@ impl Urn {
         self.logs.iter().map(|log| log.ratio()).sum()
     }
 
-    /// Logarithm of how much likelier what was seen is under a release [`DESIGN_RATIO`] times as bad: far below zero, it
-    /// is not that bad.
+    /// Logarithm of how much likelier what was seen is under a release [`DESIGN_RATIO`] times as bad: far below zero,
+    /// it is not that bad.
     pub fn design(&self) -> f64 {
         self.design.0
     }
