@@ -40,6 +40,11 @@ impl Hashing {
         (self.hash(device, mixed(nonce) | 1) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// The moment of a round at which a bucket is called, as a part of the round: uniform, another in each.
+    pub fn call(self, bucket: u32, round: u64) -> f64 {
+        (mixed(mixed(self.salt ^ u64::from(bucket)) ^ round) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     fn hash(self, device: DeviceId, nonce: u64) -> u64 {
         let id = u128::from_be_bytes(device.0);
         [(id >> 64) as u64, id as u64, nonce].into_iter().fold(self.salt, |hash, part| mixed(hash ^ part))

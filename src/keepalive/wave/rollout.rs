@@ -84,7 +84,7 @@ impl Rollout {
 
     /// Takes in what one device showed.
     pub fn take(&mut self, evidence: &Evidence, now: WallTime) -> Vec<Event> {
-        let Some(round) = self.judged_round(now) else { return Vec::new() };
+        let Some((round, part)) = self.judged_round(now) else { return Vec::new() };
         let bucket = self.hashing.bucket(evidence.device);
         let role = self.cuts.role(self.stage.wave, bucket);
         if role == Role::Earlier {
@@ -92,6 +92,9 @@ impl Rollout {
         }
         if self.occupied.insert(bucket) {
             self.stage.join(role == Role::Treated);
+        }
+        if !self.stage.is_asked(bucket, part >= self.hashing.call(bucket, round)) {
+            return Vec::new();
         }
         let outcome = self.outcome(evidence, round);
         if self.stage.take(bucket, role == Role::Treated, outcome) { self.judge_failure() } else { Vec::new() }
@@ -113,7 +116,7 @@ impl Rollout {
             return Vec::new();
         }
         let least = self.spec.policy.hold_intervals;
-        let is_held = self.stage.rounds_told >= least && round.is_some_and(|round| round >= u64::from(least));
+        let is_held = self.stage.rounds_told >= least && round.is_some_and(|(round, _)| round >= u64::from(least));
         match self.stage.verdict() {
             (Verdict::Fail, why) => vec![self.turn(State::RolledBack, What::RolledBack, Who::Law, why)],
             (Verdict::Pass, why) if is_held => self.go_on(Who::Law, why),
@@ -190,17 +193,17 @@ impl Rollout {
         }
     }
 
-    /// The round that it is now, where outcomes count; ends those before.
-    fn judged_round(&mut self, now: WallTime) -> Option<u64> {
+    /// The round that it is now, where outcomes count, and the part of it that has passed; ends those before.
+    fn judged_round(&mut self, now: WallTime) -> Option<(u64, f64)> {
         self.now_ms = self.now_ms.max(now.unix_ms());
         if !matches!(self.state, State::Running | State::Held) {
             return None;
         }
         let length = u64::try_from(self.round().as_millis()).unwrap_or(u64::MAX).max(1);
-        let round = self.held_ms() / length;
-        let round = round.checked_sub(SETTLE_ROUNDS)?;
+        let held = self.held_ms();
+        let round = (held / length).checked_sub(SETTLE_ROUNDS)?;
         self.stage.enter(round);
-        Some(round)
+        Some((round, (held % length) as f64 / length as f64))
     }
 
     /// One of its beats, drawn by a hash where there are several: each device has one chance to fail a round.

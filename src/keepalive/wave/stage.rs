@@ -1,7 +1,10 @@
 //! One wave being judged: its rounds, its gates, and the verdict on all of them together.
 //!
 //! A round is as long as the longest wait under the *new* interval, and a bucket tells once in each: a device with the
-//! old interval beats more often, and must not have more chances to fail.
+//! old interval beats more often, and must not have more chances to fail. Which of its beats tells is drawn too: in
+//! each round a bucket is called at a random moment, and tells with the next beat. Were it the first one of the round,
+//! those with the old interval would tell earlier in it, and an outage of seconds late in the round would befall the
+//! treated alone.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +35,9 @@ pub(super) struct Stage {
     pub(super) wave: usize,
     pub(super) began_ms: i64,
     round: u64,
-    seen: Buckets,
+    /// That told when they were called in this round, and in the one before.
+    told: Buckets,
+    told_before: Buckets,
     is_told: bool,
     /// Rounds in which treated devices told something.
     pub(super) rounds_told: u32,
@@ -74,7 +79,8 @@ impl Stage {
             wave: beginning.wave,
             began_ms: beginning.at_ms,
             round: 0,
-            seen: Buckets::default(),
+            told: Buckets::default(),
+            told_before: Buckets::default(),
             is_told: false,
             rounds_told: 0,
             adopted: [0; 2],
@@ -92,9 +98,14 @@ impl Stage {
         if round <= self.round {
             return;
         }
+        let is_next = round == self.round + 1;
         self.round = round;
         self.rounds_told += u32::from(std::mem::take(&mut self.is_told));
-        self.seen.clear();
+        std::mem::swap(&mut self.told, &mut self.told_before);
+        self.told.clear();
+        if !is_next {
+            self.told_before.clear();
+        }
         self.control.end_round();
         self.gaps.calibrate();
     }
@@ -104,11 +115,14 @@ impl Stage {
         self.trials.iter_mut().for_each(|trial| trial.join(is_treated));
     }
 
-    /// What a bucket showed in this round; whether something failed. Only the first time counts.
+    /// Whether a bucket is to tell. `is_called` says whether the moment of its call in this round has passed; before
+    /// it, the call of the last round still stands, where there was one and nothing was told.
+    pub(super) fn is_asked(&mut self, bucket: u32, is_called: bool) -> bool {
+        if is_called { self.told.insert(bucket) } else { self.round > 0 && self.told_before.insert(bucket) }
+    }
+
+    /// What a bucket showed; whether something failed.
     pub(super) fn take(&mut self, bucket: u32, is_treated: bool, outcome: Outcome) -> bool {
-        if !self.seen.insert(bucket) {
-            return false;
-        }
         let limit = self.gaps.limit();
         if let Some(ratio) = outcome.gap_ratio {
             self.gaps.take(is_treated, ratio, 1);
