@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn other_devices_are_first_in_another_rollout() {
-        let [a, b] = ["a", "b"].map(|id| Hashing::new(id));
+        let [a, b] = ["a", "b"].map(Hashing::new);
         let first = |hashing: Hashing, n: u32| hashing.bucket(device(n)) < BUCKETS / 20;
         let both = (0..20_000).filter(|n| first(a, *n) && first(b, *n)).count();
         assert!((20..90).contains(&both), "{both} of 50 expected");
