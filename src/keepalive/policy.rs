@@ -65,7 +65,8 @@ pub struct ProbeBudget {
 /// Whether, and from which silence on, a heartbeat is acked twice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SecondAck {
-    /// After silences longer than the shortest lifetime of unreplied bindings that is known of, at least this.
+    /// After silences longer than this; where every device has shown that its unreplied bindings outlive longer ones, only
+    /// after those.
     After(Duration),
     /// Never.
     Off,
