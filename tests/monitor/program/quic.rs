@@ -16,6 +16,7 @@ use rand::RngExt;
 use tokio::runtime::Runtime;
 
 use super::watch::{Event, Watch, chain, settings};
+use crate::support::child::wait_for;
 use crate::support::lab::trial;
 
 const NAME: &str = "gateway.test";
@@ -166,6 +167,10 @@ fn expiry(key: &str) -> Result<(), Failed> {
 fn migrate(key: &str) -> Result<Bed, Failed> {
     let bed = Bed::new(&Nat::preserved_ports(LONG), key)?;
     bed.echo(b"before")?;
+    // Without one to spare it keeps the one that it has.
+    wait_for("another id of the server's", PATIENCE, || {
+        (bed.connection.stats().frame_rx.new_connection_id > 0).then_some(())
+    });
     let elsewhere = bed.device.udp()?;
     bed.runtime.block_on(async { bed.client.rebind(elsewhere) })?;
     bed.echo(b"after")?;
