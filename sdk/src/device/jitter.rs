@@ -54,7 +54,7 @@ impl Pace {
     }
 }
 
-/// Uniform in [0, 1): the high 53 bits of a hash of all three (the finaliser of SplitMix64 over each part).
+/// Uniform in [0, 1): the high 53 bits of a hash of all three ([`mixed`] over each part).
 fn draw(device: DeviceId, generation: u64, sequence: u32) -> f64 {
     let (high, low) = device.0.split_at(8);
     let word = |bytes: &[u8]| bytes.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
@@ -63,7 +63,8 @@ fn draw(device: DeviceId, generation: u64, sequence: u32) -> f64 {
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-fn mixed(mut x: u64) -> u64 {
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): each bit of the result hangs on every bit of `x`.
+pub fn mixed(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

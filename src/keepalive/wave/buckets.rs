@@ -6,6 +6,7 @@
 //! buckets a cohort of 100,000 has about 51,000 that are not empty.
 
 use flyball_sdk::device::id::DeviceId;
+use flyball_sdk::device::jitter::mixed;
 use serde::{Deserialize, Serialize};
 
 /// A wave of 5 % of a million devices has 3,277 clusters, far more than a gate needs, in 16 KiB; and the first five of
@@ -84,14 +85,6 @@ impl Buckets {
         };
         self.words.iter().enumerate().flat_map(bits)
     }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-fn mixed(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]
