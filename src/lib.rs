@@ -24,7 +24,9 @@ pub mod config;
 pub mod controller;
 pub mod demo;
 pub mod document;
+pub mod error_chain;
 pub mod fleet;
+mod folder;
 pub mod house;
 pub mod keepalive;
 #[path = "../chaos/lab/mod.rs"]

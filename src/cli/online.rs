@@ -1,12 +1,12 @@
 //! `flyball check --online`: each query of each policy asked once, and what came of it.
 
-use std::error::Error;
 use std::fmt::Write;
 
 use anyhow::{Context as _, anyhow};
 
 use super::Failure;
 use crate::config::Sources;
+use crate::error_chain::chain;
 use crate::policy::PolicySet;
 use crate::source::{self, OnlineQuery, OnlineReport};
 use crate::telemetry::metrics::Metrics;
@@ -57,15 +57,4 @@ fn outcome(query: &OnlineQuery) -> String {
             format!("{} series{sample}{warnings}", result.series)
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

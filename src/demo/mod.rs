@@ -6,7 +6,6 @@
 mod backend;
 mod carriers;
 mod fleet;
-mod folder;
 mod meter;
 mod nat;
 mod peers;
@@ -25,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::backend::Backend;
 use self::fleet::DemoFleet;
-use self::folder::Folder;
 use self::meter::Meter;
 use self::peers::Peers;
 use self::screen::Screen;
 use self::service::Workload;
 use crate::config::Config;
+use crate::folder::Folder;
 use crate::house::House;
 use crate::monitor::room::Room;
 use crate::policy::{self, SourceKinds};
@@ -106,7 +105,7 @@ impl Stage {
         let workload = |service| Workload::new(service, &grpc, Arc::clone(&backend)).map(Arc::new);
         let workloads: Vec<_> = story::SERVICES.iter().map(workload).collect::<anyhow::Result<_>>()?;
         let peers = Peers::start(&workloads, &backend, options.prometheus).await?;
-        let folder = Folder::make("policies")?;
+        let folder = Folder::make("demo-policies")?;
         let files = [folder.write("demo.yaml", POLICY)?, folder.write("demo-fleet.yaml", fleet::FLEET_FILE)?];
         let doors = fleet::config(folder.path(), ports::free_udp(5783)?, addresses.fleet_grpc)?;
         let config = Config {

@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 use url::Url;
 
 use super::backend::Backend;
-use super::folder::Folder;
 use super::service::Workload;
 use crate::config::{PrometheusConfig, ScrapeConfig, SourceConfig, Tls};
+use crate::folder::Folder;
 
 /// Between two scrapes, and two ticks.
 const INTERVAL: Duration = Duration::from_secs(1);

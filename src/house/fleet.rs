@@ -15,6 +15,7 @@ use crate::admin::FleetState;
 use crate::cluster::store::{Saver, Store};
 use crate::config::{Config, FleetConfig, KeyFile};
 use crate::controller::keepalive::KeepaliveLoop;
+use crate::error_chain::chain;
 use crate::fleet::down::{Door, DoorsDown};
 use crate::fleet::grpc::{GatewayHandle, GatewayServer, GatewaySettings};
 use crate::fleet::heartbeat::server::HeartbeatServer;
@@ -25,7 +26,7 @@ use crate::fleet::wiring::Wiring;
 use crate::keepalive::cohort::Transport;
 use crate::monitor::clock::KernelClock;
 use crate::monitor::key::Key;
-use crate::monitor::room::{OnGap, Room, chain};
+use crate::monitor::room::{OnGap, Room};
 use crate::policy::PolicySet;
 use crate::time::Clock;
 
@@ -164,7 +165,7 @@ fn gateways(
 }
 
 /// Runs a door; one that ends before the shutdown is told.
-async fn noted<E: Error>(
+async fn noted<E: Error + 'static>(
     door: impl Future<Output = Result<(), E>>,
     which: Door,
     down: DoorsDown,

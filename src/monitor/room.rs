@@ -3,7 +3,6 @@
 //! says why, and the log says it once.
 
 use std::error::Error;
-use std::iter;
 use std::time::Duration;
 
 use caps::Capability;
@@ -20,6 +19,7 @@ use super::live::{AttachOptions, Monitor};
 use super::reader::ReadError;
 use super::settings::Settings;
 use super::view::View;
+use crate::error_chain::chain;
 use crate::time::{Clock, WallTime};
 
 /// Frames that wait to be put together; beyond, they wait in the kernel's ring.
@@ -114,16 +114,10 @@ fn open(settings: &Settings, keep: Vec<Capability>) -> Result<(Monitor, View), A
     Ok((monitor, view))
 }
 
-fn blind<E: Error>(board: &Board, error: &E, message: &str) {
+fn blind<E: Error + 'static>(board: &Board, error: &E, message: &str) {
     let why = chain(error);
     tracing::error!(reason = "monitor", error = why, "{message}");
     board.show(Watch::Blind(why));
-}
-
-/// An error and all that caused it, on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let causes = iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn tell(event: Option<Event>, on_gap: &mut Option<OnGap>) {

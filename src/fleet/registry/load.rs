@@ -11,6 +11,7 @@ use super::Registry;
 use super::entry::{Entry, Stamp};
 use super::record::{RECORD_BYTES, read};
 use super::save::{CLEAN, CohortRow, MAGIC};
+use crate::error_chain::chain;
 use crate::fleet::cohorts::CohortTable;
 use crate::fleet::heartbeat::steer::worker_of;
 use crate::keepalive::cohort::{CohortIndex, Transport};
@@ -96,7 +97,7 @@ fn set_aside(path: &Path, damage: &Damage) {
     let aside = path.with_extension("damaged");
     let moved = fs::rename(path, &aside).is_ok();
     tracing::warn!(
-        file = %path.display(), moved_to = moved.then(|| aside.display().to_string()), error = %crate::monitor::room::chain(damage),
+        file = %path.display(), moved_to = moved.then(|| aside.display().to_string()), error = %chain(damage),
         "heartbeats: a file of the registry is damaged: its devices register anew"
     );
 }
@@ -105,8 +106,10 @@ fn set_aside(path: &Path, damage: &Damage) {
 fn placed(mut entry: Entry, cohorts: &HashMap<u32, (CohortIndex, bool)>, is_clean: bool) -> Entry {
     let (cohort, is_same) = cohorts.get(&entry.cohort.0).copied().unwrap_or_default();
     entry.cohort = cohort;
-    // A cohort that is made otherwise now: the device must say its labels again.
-    entry.hello_epoch = if is_same { entry.hello_epoch } else { 0 };
+    if !is_same {
+        // A cohort that is made otherwise now: the device must say its labels again.
+        (entry.hello_epoch, entry.own) = (0, None);
+    }
     entry.is_unproven = !is_clean;
     entry
 }

@@ -27,6 +27,7 @@ use super::signals::Signals;
 use super::timeline::SourceClock;
 use super::{Polled, http_client, keep_policies};
 use crate::config::{ScrapeConfig, Tls};
+use crate::error_chain::chain;
 use crate::sampling::traffic::Name;
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Clock, Tick};
@@ -132,8 +133,4 @@ fn all_down(scraped: &[Result<Scraped, QueryError>]) -> QueryError {
     let reasons = scraped.iter().filter_map(|s| s.as_ref().err());
     let first = reasons.map(|e| format!("no target can be scraped; the first: {}", chain(e))).next();
     QueryError::Unreachable(first.map(Into::into))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", chain(source)))
 }

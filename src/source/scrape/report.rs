@@ -2,6 +2,7 @@
 
 use super::exposition::{Line, parse};
 use super::target::{Scraped, Target, labels_of};
+use crate::error_chain::chain;
 use crate::source::error::QueryError;
 use crate::source::report::{OnlineQuery, OnlineReading, OnlineReport, OnlineResult};
 use crate::source::selector::Selector;
@@ -22,7 +23,7 @@ pub(super) fn ask(signals: &Signals, targets: &[Target], scraped: &[Result<Scrap
 }
 
 fn down(target: &Target, error: &QueryError) -> Option<String> {
-    Some(format!("{} cannot be scraped: {}.", target.instance, super::chain(error)))
+    Some(format!("{} cannot be scraped: {}.", target.instance, chain(error)))
 }
 
 fn find(

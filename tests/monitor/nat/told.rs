@@ -4,12 +4,13 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use flyball::error_chain::chain;
 use flyball::monitor::attach::Via;
 use flyball::monitor::event::{Binding, Decoder, Event, EventKind};
 use flyball::monitor::frame::Frame;
 use flyball::monitor::key::Key;
 use flyball::monitor::live::Monitor;
-use flyball::monitor::room::{chain, kernel_zero};
+use flyball::monitor::room::kernel_zero;
 use flyball::monitor::settings::Settings;
 use flyball::monitor::view::View;
 use libtest_mimic::Failed;
