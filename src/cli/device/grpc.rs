@@ -11,7 +11,8 @@ use tonic::Code;
 use super::super::Failure;
 use super::super::run::until_signal;
 use super::Device;
-use super::output::{Output, Shown, chain};
+use super::output::{Output, Shown};
+use crate::error_chain::chain;
 
 /// Runs until SIGINT, SIGTERM, the end of its time, or until nobody reads.
 pub(super) fn run(device: Device, mut output: Output) -> Result<(), Failure> {
@@ -67,7 +68,7 @@ fn show(device: &Device, output: &mut Output, event: Told) -> Result<ControlFlow
         Told::Answered { sequence, took, next, .. } => Shown::Event(Event::Acked { sequence, took, tries: 1, next }),
         Told::Ended { error, .. } => Shown::Trouble(trouble(device, &error)),
     };
-    output.show(&shown)
+    output.show(device.settings.device, &shown)
 }
 
 /// Where it fails, why, and what to look at where the device itself is at fault.

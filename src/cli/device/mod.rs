@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::key::MacKey;
+use flyball_sdk::device::key::{MacKey, derive};
 use flyball_sdk::device::labels::DeviceLabels;
 use flyball_sdk::device::machine::{Bounds, Memory, Settings};
 use flyball_sdk::device::state_file::StateFile;
@@ -30,11 +30,24 @@ pub(super) struct DeviceArgs {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     server: String,
     /// Who this is: 32 hex digits, a UUID, or any other text.
-    #[arg(long, value_name = "ID")]
-    id: DeviceId,
+    #[arg(long, value_name = "ID", value_parser = id)]
+    id: Named,
     /// The device's key: a line KEYID:64 hex digits, as `flyball device-key` prints it.
-    #[arg(long, value_name = "F")]
-    key_file: PathBuf,
+    #[arg(long, value_name = "F", required_unless_present = "master_key_file")]
+    key_file: Option<PathBuf>,
+    /// In place of the key: the master keys that it is derived from, as the server reads them. For trials only: who has
+    /// this file can be every device.
+    #[arg(long, value_name = "F", conflicts_with = "key_file")]
+    master_key_file: Option<PathBuf>,
+    /// Be so many devices in one process, to try a server: ID-1 to ID-N, each with a key and a socket of its own. Over udp.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), requires = "master_key_file", conflicts_with = "state")]
+    count: Option<u32>,
+    /// Those devices start one after the other over this time.
+    #[arg(long, value_name = "D", default_value = "0s", value_parser = duration, requires = "count")]
+    start_within: Duration,
+    /// Leave it to the server alone to keep a new binding: no beat in the place of a second ack that was lost.
+    #[arg(long)]
+    no_follow_up: bool,
     /// Which of the file's keys; without it the last.
     #[arg(long, value_name = "N")]
     key_id: Option<u16>,
@@ -59,6 +72,13 @@ pub(super) struct DeviceArgs {
     /// One JSON object an event, and nothing else.
     #[arg(long)]
     json: bool,
+}
+
+/// An id, and how it was written.
+#[derive(Debug, Clone)]
+struct Named {
+    text: String,
+    id: DeviceId,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -95,30 +115,46 @@ impl Device {
 
 /// Runs the command.
 pub(super) fn device(arguments: DeviceArgs) -> Result<(), Failure> {
-    let style = if arguments.json { Style::Json } else { Style::Lines };
-    let output = Output::new(style, arguments.id);
-    let transport = arguments.transport;
-    let device = Device::of(arguments)?;
-    match transport {
-        Transport::Udp => udp::run(device, output),
-        Transport::Grpc => grpc::run(device, output),
+    let style = match (arguments.json, arguments.count) {
+        (true, _) => Style::Json,
+        (false, None) => Style::Lines,
+        (false, Some(_)) => Style::NamedLines,
+    };
+    let output = Output::new(style);
+    match (arguments.transport, arguments.count) {
+        (Transport::Udp, None) => {
+            udp::run(vec![Device::of(&arguments, arguments.id.id)?], arguments.start_within, output)
+        }
+        (Transport::Udp, Some(count)) => udp::run(many(&arguments, count)?, arguments.start_within, output),
+        (Transport::Grpc, None) => grpc::run(Device::of(&arguments, arguments.id.id)?, output),
+        (Transport::Grpc, Some(_)) => Err(usage("--count is for --transport udp: a session is a process of its own")),
     }
 }
 
+/// ID-1 to ID-N.
+fn many(arguments: &DeviceArgs, count: u32) -> Result<Vec<Device>, Failure> {
+    if let Err(error) = crate::socket::raise_nofile_limit() {
+        eprintln!("warning: the limit on open files stays as it is: {error}");
+    }
+    let numbered = |number: u32| {
+        let id = format!("{}-{number}", arguments.id.text);
+        id.parse().map_err(|error| usage(&format!("{id}: {error}")))
+    };
+    (1..=count).map(|number| Device::of(arguments, numbered(number)?)).collect()
+}
+
 impl Device {
-    fn of(arguments: DeviceArgs) -> Result<Self, Failure> {
+    fn of(arguments: &DeviceArgs, id: DeviceId) -> Result<Self, Failure> {
         let bounds = Bounds::new(arguments.min, arguments.max).map_err(|error| usage(&error.to_string()))?;
-        let keys = MasterKeys::read(&arguments.key_file).map_err(|problems| Failure::Invalid(problems.to_string()))?;
-        let (key_id, key) = one_of(&keys, arguments.key_id)
-            .ok_or_else(|| Failure::Invalid(no_such_key(&arguments.key_file, &keys, arguments.key_id)))?;
-        let state = arguments.state.map(StateFile::new);
+        let (key_id, key) = key(arguments, id)?;
+        let state = arguments.state.clone().map(StateFile::new);
         let last = state.as_ref().map_or(Ok(None), StateFile::load);
         let last = last.map_err(|error| Failure::Runtime(error.into()))?;
         let device = Self {
-            server: arguments.server,
-            settings: Settings { bounds, ..Settings::new(arguments.id, key_id) },
-            key: *key,
-            labels: arguments.labels,
+            server: arguments.server.clone(),
+            settings: Settings { bounds, follows_up: !arguments.no_follow_up, ..Settings::new(id, key_id) },
+            key,
+            labels: arguments.labels.clone(),
             memory: Memory::for_next_boot(last, unix_seconds()),
             state,
             seconds: arguments.seconds,
@@ -127,6 +163,20 @@ impl Device {
         device.keep(&device.memory)?;
         Ok(device)
     }
+}
+
+/// The device's own key, or the one that a master key makes.
+fn key(arguments: &DeviceArgs, id: DeviceId) -> Result<(u16, [u8; 32]), Failure> {
+    let (Some(file), is_master) = (match &arguments.master_key_file {
+        Some(file) => (Some(file), true),
+        None => (arguments.key_file.as_ref(), false),
+    }) else {
+        return Err(usage("needs --key-file or --master-key-file"));
+    };
+    let keys = MasterKeys::read(file).map_err(|problems| Failure::Invalid(problems.to_string()))?;
+    let (key_id, key) =
+        one_of(&keys, arguments.key_id).ok_or_else(|| Failure::Invalid(no_such_key(file, &keys, arguments.key_id)))?;
+    Ok((key_id, if is_master { derive(key, key_id, id) } else { *key }))
 }
 
 fn unix_seconds() -> u64 {
@@ -142,6 +192,10 @@ pub(super) fn no_such_key(file: &Path, keys: &MasterKeys, wanted: Option<u16>) -
     let ids: Vec<String> = keys.ids().map(|id| id.to_string()).collect();
     let wanted = wanted.map_or_else(|| "any".to_owned(), |id| id.to_string());
     format!("error: {}: no key with id {wanted}; there is {}", file.display(), ids.join(", "))
+}
+
+fn id(text: &str) -> Result<Named, <DeviceId as std::str::FromStr>::Err> {
+    text.parse().map(|id| Named { text: text.to_owned(), id })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

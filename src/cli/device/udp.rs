@@ -11,38 +11,46 @@ use flyball_sdk::device::udp::{FleetHandle, UdpDevice, UdpEvent, UdpFleet};
 use super::super::Failure;
 use super::super::run::until_signal;
 use super::Device;
-use super::output::{Output, Shown, chain};
+use super::output::{Output, Shown};
+use crate::error_chain::chain;
 
 /// Runs until SIGINT, SIGTERM, the end of its time, or until nobody reads.
-pub(super) fn run(device: Device, mut output: Output) -> Result<(), Failure> {
-    let machine = Machine::new(device.settings, device.memory, Duration::ZERO);
-    let endpoint = Endpoint::new(machine, device.mac_key(), &device.labels);
-    let mut udp = UdpDevice::new(endpoint, device.server.clone());
-    let connected = udp.connect().map_err(|trouble| Failure::Runtime(trouble.into()))?;
-    let mut fleet = UdpFleet::new(vec![udp]).context("no sockets")?;
+/// Several devices start one after the other over `start_within`.
+pub(super) fn run(devices: Vec<Device>, start_within: Duration, mut output: Output) -> Result<(), Failure> {
+    let waits = (0..).map(|number| start_within * number / devices.len() as u32);
+    let (mut opened, mut connected) = (Vec::new(), Vec::new());
+    for (device, wait) in devices.iter().zip(waits) {
+        let machine = Machine::new(device.settings, device.memory, wait);
+        let endpoint = Endpoint::new(machine, device.mac_key(), &device.labels);
+        let mut udp = UdpDevice::new(endpoint, device.server.clone());
+        connected.push(udp.connect().map_err(|trouble| Failure::Runtime(trouble.into()))?);
+        opened.push(udp);
+    }
+    let mut fleet = UdpFleet::new(opened).context("no sockets")?;
     let handle = fleet.handle();
-    stop_in_time(handle.clone(), device.seconds)?;
+    stop_in_time(handle.clone(), devices.first().and_then(|device| device.seconds))?;
     let mut ended = Ok(());
-    let mut tell = |event| {
-        let told = told(&device, &mut output, event);
+    let mut tell = |number: usize, event| {
+        let told = told(&devices[number], &mut output, event);
         if !matches!(told, Ok(ControlFlow::Continue(()))) {
             ended = std::mem::replace(&mut ended, Ok(())).and(told.map(|_| ()));
             handle.stop();
         }
     };
-    tell(connected);
-    fleet.run(|_, event| tell(event)).context("cannot wait for sockets")?;
+    connected.into_iter().enumerate().for_each(|(number, event)| tell(number, event));
+    fleet.run(tell).context("cannot wait for sockets")?;
     ended
 }
 
 fn told(device: &Device, output: &mut Output, event: UdpEvent) -> Result<ControlFlow<()>, Failure> {
     match event {
         UdpEvent::Remember(memory) => device.keep(&memory).map(ControlFlow::Continue),
-        UdpEvent::Machine(event) => output.show(&Shown::Event(event)),
+        UdpEvent::Machine(event) => output.show(device.settings.device, &Shown::Event(event)),
         UdpEvent::Connected { local, server } => {
-            output.show(&Shown::Connected { local: local.to_string(), server: server.to_string() })
+            let shown = Shown::Connected { local: local.to_string(), server: server.to_string() };
+            output.show(device.settings.device, &shown)
         }
-        UdpEvent::Trouble(trouble) => output.show(&Shown::Trouble(chain(&trouble))),
+        UdpEvent::Trouble(trouble) => output.show(device.settings.device, &Shown::Trouble(chain(&trouble))),
     }
 }
 
