@@ -79,6 +79,13 @@ pub struct Load {
     pub sampled: f64,
 }
 
+impl Load {
+    /// Relative standard deviation of what is received, by chance.
+    pub fn noise(&self) -> f64 {
+        1.0 / (self.sampled * self.over.length().as_secs_f64()).max(1.0).sqrt()
+    }
+}
+
 /// How an interval relates to the last command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
@@ -170,7 +177,7 @@ impl Effect {
         if load.over.from < self.commanded_at {
             return if self.shows(load) { Visibility::Shown } else { Visibility::Before };
         }
-        let noise = 1.0 / (load.sampled * load.over.length().as_secs_f64()).max(1.0).sqrt();
+        let noise = load.noise();
         let is_first = !std::mem::replace(&mut self.was_judged, true);
         self.follow(load, noise);
         let is_adopted = load.expected.is_some_and(|e| is_close(load.received, e, TOLERANCE + 3.0 * noise));
@@ -192,7 +199,7 @@ impl Effect {
         }
         let tail = (late + PROMPT_MAX).as_secs_f64() / length.as_secs_f64().max(1e-3);
         let mixed = tail * self.load_before + (1.0 - tail) * expected;
-        let noise = 1.0 / (load.sampled * length.as_secs_f64()).max(1.0).sqrt();
+        let noise = load.noise();
         let tolerance = TOLERANCE + 3.0 * noise;
         let (low, high) = (expected.min(mixed), expected.max(mixed));
         (low * (1.0 - tolerance)..=high * (1.0 + tolerance)).contains(&load.received)

@@ -278,6 +278,7 @@ impl Governor {
         let seen = Pipeline {
             over: received.over(),
             received: received.per_second(),
+            noise: load.noise(),
             loss_ratio,
             visibility,
             adoption: self.effect.adoption(),

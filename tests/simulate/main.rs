@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flyball::scenario::load;
+use flyball::simulate::plan::Ran;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const SEED: u64 = 1;
+/// Lost share of a load that has settled: the policy's target.
+const LOST_SETTLED: f64 = 0.01;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -28,10 +31,11 @@ fn main() {
         ("bursts-stream", baselines::commands_are_two_thirds_of_aimd),
     ];
     let against = against.map(|(name, test)| trial("against_baselines", &file_of(name), test));
+    let settles = trial("every_seed_settles", &file_of("step-x5-1s"), every_seed_settles);
     let known = Trial::test("every_trajectory_is_of_a_scenario", every_trajectory_is_of_a_scenario);
     libtest_mimic::run(
         &arguments,
-        promises.chain(trajectories).chain(baselines).chain(against).chain(of_fleets).chain([known]).collect(),
+        promises.chain(trajectories).chain(baselines).chain(against).chain(of_fleets).chain([settles, known]).collect(),
     )
     .exit();
 }
@@ -49,6 +53,20 @@ fn promise_holds(file: &Path) -> Result<(), Failed> {
     }
     let text = [output.stdout, output.stderr].concat();
     Err(format!("{} ended with {}\n{}", file.display(), output.status, String::from_utf8_lossy(&text)).into())
+}
+
+/// Medians hide what goes wrong in a third of the runs: none of them may lose to the end.
+fn every_seed_settles(file: &Path) -> Result<(), Failed> {
+    let plan = load::load(file, None).map_err(|problems| problems.to_string())?;
+    for seed in 1..=u64::from(plan.seeds()) {
+        let Ran::Sampling(run) = plan.run(seed) else { return Err("is of no service".into()) };
+        let end = &run.seconds[run.seconds.len() / 2..];
+        let (lost, offered) = end.iter().fold((0.0, 0.0), |(lost, offered), s| (lost + s.lost, offered + s.offered));
+        if lost > LOST_SETTLED * offered {
+            return Err(format!("seed {seed} loses {:.3} of all in its second half", lost / offered).into());
+        }
+    }
+    Ok(())
 }
 
 fn trajectory_is_stored(file: &Path) -> Result<(), Failed> {

@@ -5,13 +5,9 @@
 //! been, or more, by what the backend's queue took. So an interval in which the load moved teaches nothing, unless it is
 //! the third lossy one in a row; and the first lossy interval under a steady load, in which the capacity must have
 //! fallen, is led: cut further than it shows, and corrected by the tail of that cut.
-//!
-//! Loss that does not depend on load (a broken exporter, say) would ratchet the budget to its floor. Two cuts that did
-//! lower the load and did not lower the loss in proportion end that: the loss is taken as unavoidable, the budget
-//! returns, and only loss above it counts.
 
 use super::rise::ROUGH_REST;
-use super::{BudgetLoop, Cut, FUTILE_REMAINS, Limits, MOVING, PROBED, Phase, Pipeline, Run, Track};
+use super::{BudgetLoop, Limits, PROBED, Phase, Pipeline, Run, Track};
 use crate::sampling::decision::BudgetReason;
 use crate::sampling::effect::Adoption;
 use crate::sampling::traffic::Interval;
@@ -31,8 +27,6 @@ const TAIL_MIN: f64 = 0.05;
 const LONG_RUN: u32 = 3;
 /// A second measurement that falls by less than this behind the first, from before the first cut shows, is the same.
 const SAME: f64 = 0.9;
-/// Cuts without a proportional fall in loss that end the cutting.
-const FUTILE_CUTS: u32 = 2;
 
 impl BudgetLoop {
     pub(super) fn on_loss(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
@@ -41,12 +35,10 @@ impl BudgetLoop {
         }
         let accepted = self.accepted(seen);
         self.run.extend(seen.over, accepted);
-        let is_before = self.last_cut.is_some_and(|cut| seen.over.from < cut.at);
-        if !is_before && self.is_futile(seen) {
-            self.futile_cuts += 1;
-            if self.futile_cuts >= FUTILE_CUTS {
-                return self.give_up_cutting(seen);
-            }
+        let is_before = self.last_cut.is_some_and(|cut| seen.over.from < cut);
+        let lossy = self.lossy(seen);
+        if self.trial.is_failed(lossy, self.run.length) && self.last_cut.is_some() {
+            return self.give_up_cutting(now, seen);
         }
         if let Some(capacity) = self.measured(seen, accepted, is_before) {
             self.run.is_led = self.run.length == 1 && !seen.is_surging && capacity < PROBED * accepted;
@@ -61,11 +53,11 @@ impl BudgetLoop {
             return Some(match seen.is_surging {
                 true => accepted - QUEUED * (accepted - self.run.quiet).clamp(0.0, QUEUED_MAX * accepted),
                 // At the highest probability no command of ours moved the load.
-                false if !seen.is_wanted => self.lead(seen, accepted),
+                false if !seen.is_wanted && self.run.length < 2 => self.lead(seen, accepted),
                 false => accepted,
             });
         };
-        let is_moving = seen.is_surging || seen.received < (1.0 - MOVING) * self.run.received_before;
+        let is_moving = self.is_moving(seen);
         if self.run.length < LONG_RUN && (is_moving || self.run.was_moving) {
             // The loss began or ended inside, so that less was accepted than could have been, or more, by what the
             // queue took.
@@ -91,7 +83,7 @@ impl BudgetLoop {
     /// The interval after a led cut tells what the capacity is.
     pub(super) fn correct_lead(&mut self, now: Tick, seen: &Pipeline, limits: &Limits) {
         let accepted = self.accepted(seen);
-        let is_lossy = seen.loss_ratio - self.unavoidable_loss > limits.loss_target;
+        let is_lossy = seen.loss_ratio - self.belief.unavoidable_loss > limits.loss_target;
         let capacity = match seen.adoption {
             Some(Adoption::Prompt) => self.tail_capacity(seen, accepted),
             // The old load went on, for the most part.
@@ -113,25 +105,6 @@ impl BudgetLoop {
         if capacity > new { capacity.min(self.run.first) } else { accepted }
     }
 
-    fn is_futile(&self, seen: &Pipeline) -> bool {
-        self.last_cut.is_some_and(|cut| {
-            let load_fell = seen.received < cut.received * (1.0 - 0.5 * cut.loss_ratio);
-            load_fell && seen.loss_ratio > FUTILE_REMAINS * cut.loss_ratio
-        })
-    }
-
-    fn give_up_cutting(&mut self, seen: &Pipeline) {
-        if let Some((budget, phase)) = self.before_cuts.take() {
-            self.spans_per_second = Some(budget);
-            self.phase = phase;
-        }
-        self.unavoidable_loss = seen.loss_ratio;
-        self.last_cut = None;
-        self.futile_cuts = 0;
-        self.run.length = 0;
-        self.reason = BudgetReason::LossNotLoad;
-    }
-
     fn cut(&mut self, now: Tick, seen: &Pipeline, capacity: f64, is_before: bool, limits: &Limits) {
         if self.last_cut.is_none() {
             // What was in force when the loss began: at most what was really offered.
@@ -148,7 +121,7 @@ impl BudgetLoop {
         });
         self.spans_per_second = Some(limits.under(capacity));
         if !is_before {
-            self.last_cut = Some(Cut { at: now.wall, loss_ratio: seen.loss_ratio, received: seen.received });
+            self.last_cut = Some(now.wall);
         }
         self.reason = BudgetReason::Cut;
     }
@@ -157,12 +130,14 @@ impl BudgetLoop {
 impl Run {
     fn extend(&mut self, over: Interval, accepted: f64) {
         if self.length == 0 {
+            self.lossy_since = over.to;
             (self.first, self.accepted, self.most) = (accepted, 0.0, 0.0);
         } else {
             self.most = self.accepted.max(accepted);
             self.accepted = accepted;
         }
         self.length += 1;
+        self.is_joined = self.over.is_some_and(|before| over.from <= before.to);
         self.over = Some(over);
     }
 

@@ -4,10 +4,12 @@
 //! (see `cut`). Upwards there is no such measurement: the budget feels its way (see `rise`).
 
 mod cut;
+mod futile;
 mod rise;
 
 use std::time::Duration;
 
+use self::futile::{Belief, Trial};
 use crate::sampling::decision::BudgetReason;
 use crate::sampling::effect::{Adoption, Visibility};
 use crate::sampling::policy;
@@ -24,8 +26,6 @@ const PROBED: f64 = 0.985;
 const PROBE_LOSS: f64 = 0.1;
 /// Relative fall of the load between two intervals from which a loss is its tail.
 const MOVING: f64 = 0.1;
-/// "In proportion": a cut under the capacity should end the loss; one that leaves this share of it was in vain.
-const FUTILE_REMAINS: f64 = 0.5;
 
 /// What one fresh tick saw of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Pipeline {
     pub over: Interval,
     /// Spans/s offered.
     pub received: f64,
+    /// Relative standard deviation of it by chance: traces come as they come, each with all its spans.
+    pub noise: f64,
     /// Lost share of it.
     pub loss_ratio: f64,
     /// Whether the last command shows in it.
@@ -57,11 +59,11 @@ pub struct BudgetLoop {
     phase: Phase,
     reason: BudgetReason,
     run: Run,
-    last_cut: Option<Cut>,
-    futile_cuts: u32,
+    last_cut: Option<WallTime>,
+    trial: Trial,
+    belief: Belief,
     /// What to return to when cutting proves to be in vain.
     before_cuts: Option<(f64, Phase)>,
-    unavoidable_loss: f64,
     stepped_at: MonoTime,
 }
 
@@ -85,18 +87,15 @@ struct Track {
     rested_since: MonoTime,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Cut {
-    at: WallTime,
-    loss_ratio: f64,
-    received: f64,
-}
-
 /// Lossy intervals in a row, and what came before the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Run {
     over: Option<Interval>,
     length: u32,
+    /// When its first interval ended.
+    lossy_since: WallTime,
+    /// Its newest interval began where the one before it ended, or earlier.
+    is_joined: bool,
     /// What was accepted in its first interval.
     first: f64,
     /// The load moved in the interval before.
@@ -126,9 +125,9 @@ impl BudgetLoop {
             reason,
             run: Run::default(),
             last_cut: None,
-            futile_cuts: 0,
+            trial: Trial::default(),
             before_cuts: None,
-            unavoidable_loss: 0.0,
+            belief: Belief::default(),
             stepped_at: now.mono,
         }
     }
@@ -191,12 +190,14 @@ impl BudgetLoop {
         self.stepped_at = now.mono;
         if let Some(cut) = &mut self.last_cut {
             // A wall clock that went back would make every interval one from before the cut, for as long as it went.
-            cut.at = cut.at.min(now.wall);
+            *cut = (*cut).min(now.wall);
         }
+        self.run.lossy_since = self.run.lossy_since.min(now.wall).min(seen.over.to);
+        self.doubt(now, seen);
         if self.run.over != Some(seen.over) && std::mem::take(&mut self.run.is_led) {
             self.correct_lead(now, seen, limits);
         }
-        let loss_ratio = seen.loss_ratio - self.unavoidable_loss;
+        let loss_ratio = seen.loss_ratio - self.belief.unavoidable_loss;
         if loss_ratio > limits.loss_target {
             self.on_loss(now, seen, limits);
         } else if self.reason == BudgetReason::Probing && loss_ratio > PROBE_LOSS * limits.loss_target {
@@ -204,15 +205,20 @@ impl BudgetLoop {
         } else {
             self.on_quiet(now, seen, limits, elapsed);
         }
-        self.run.was_moving = seen.is_surging || seen.received < (1.0 - MOVING) * self.run.received_before;
+        self.run.was_moving = self.is_moving(seen);
         self.run.received_before = seen.received;
         let cap = limits.budget.spans_per_second.unwrap_or(f64::INFINITY);
         self.spans_per_second = self.spans_per_second.map(|b| clamp(b.min(cap), &limits.budget));
     }
 
+    /// The load changes inside this interval, or did just before it.
+    fn is_moving(&self, seen: &Pipeline) -> bool {
+        seen.is_surging || seen.received < (1.0 - MOVING) * self.run.received_before
+    }
+
     /// What was accepted, as if nothing but overload lost spans.
     fn accepted(&self, seen: &Pipeline) -> f64 {
-        seen.received * (1.0 - seen.loss_ratio) / (1.0 - self.unavoidable_loss).max(0.01)
+        seen.received * (1.0 - seen.loss_ratio) / (1.0 - self.belief.unavoidable_loss).max(0.01)
     }
 }
 

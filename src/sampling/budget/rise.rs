@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{BudgetLoop, FUTILE_REMAINS, Limits, PROBED, Phase, Pipeline, Track};
+use super::futile::Trial;
+use super::{BudgetLoop, Limits, PROBED, Phase, Pipeline, Track};
 use crate::sampling::decision::BudgetReason;
 use crate::sampling::effect::{Adoption, Visibility};
 use crate::time::{MonoTime, Tick};
@@ -73,9 +74,13 @@ impl BudgetLoop {
         }
         self.last_cut = None;
         self.before_cuts = None;
-        self.futile_cuts = 0;
-        if seen.loss_ratio < FUTILE_REMAINS * self.unavoidable_loss {
-            self.unavoidable_loss = seen.loss_ratio;
+        self.trial = Trial::default();
+        self.belief.meet(seen.loss_ratio, limits.loss_target);
+        if self.reason == BudgetReason::LossNotLoad && self.belief.unavoidable_loss <= limits.loss_target {
+            self.reason = match self.phase {
+                Phase::SlowStart => BudgetReason::SlowStart,
+                Phase::Tracking(_) => BudgetReason::Holding,
+            };
         }
         if seen.visibility.is_visible() && seen.may_rise {
             self.rise(now, seen, limits, elapsed);

@@ -73,6 +73,19 @@ fn loss_that_does_not_depend_on_load_does_not_ratchet_the_budget() {
 }
 
 #[test]
+fn a_loss_that_was_called_unavoidable_and_is_of_load_is_cut_again() {
+    let mut plant = Plant::new(policy(), &[("checkout", None, 1_000.0)]);
+    plant.run(300);
+    plant.constant_loss = 0.4;
+    plant.run(60);
+    assert_eq!(plant.last().inputs.budget_reason, BudgetReason::LossNotLoad);
+    // As much is lost as before, but of load.
+    (plant.constant_loss, plant.capacity) = (0.0, 0.6 * plant.offered());
+    plant.run(900);
+    assert!(plant.loss() <= 0.01, "loss {}", plant.loss());
+}
+
+#[test]
 fn constant_loss_from_the_start_does_not_end_slow_start() {
     let mut plant = Plant::new(policy(), &[("checkout", None, 1_000.0)]);
     plant.constant_loss = 0.03;
