@@ -7,6 +7,7 @@ use super::error::LabError;
 use super::link::{self, Site};
 use super::namespace::Namespace;
 use super::nat::Nat;
+use super::netem::{Direction, End, Impair};
 
 /// Links that pass nothing. Arriving packets go before conntrack sees them, leaving ones after it: a NAT whose uplink is
 /// cut still refreshes the bindings of its devices, and one whose device is out of coverage does not. The table is its
@@ -26,12 +27,18 @@ const CUT_RULES: &str = "table inet cut {
 }
 ";
 
+/// Parts of what is lost are counted in these.
+const LOSS_UNITS: u32 = 1_000_000;
+
 /// A carrier's network: a NAT between its devices and the internet.
 #[derive(Debug)]
 pub struct Carrier {
     number: u16,
     site: Site,
     namespace: Namespace,
+    internet: Namespace,
+    /// The name of its link there.
+    link: String,
 }
 
 impl Carrier {
@@ -42,8 +49,9 @@ impl Carrier {
         namespace.nft(&format!("{CUT_RULES}{rules}"))?;
         namespace.set(&settings)?;
         let site = Site::carrier(number);
-        link::connect(internet, &namespace, &format!("carrier{number}"), &site)?;
-        Ok(Self { number, site, namespace })
+        let link = format!("carrier{number}");
+        link::connect(internet, &namespace, &link, &site)?;
+        Ok(Self { number, site, namespace, internet: internet.clone(), link })
     }
 
     /// From now on this NAT: other timeouts, other ports. Bindings stay; a timeout holds for a binding from its next
@@ -69,6 +77,31 @@ impl Carrier {
         restore(&self.namespace, UPLINK)
     }
 
+    /// The ways between this carrier and its devices lose this part of the packets in each direction, each by itself. What a
+    /// device sends is lost before the NAT sees it, and what comes to it afterwards, as [`Device::cut`](super::Device::cut)
+    /// does. Replaces the part before.
+    pub fn lose(&self, part: f64) -> Result<(), LabError> {
+        let lost = (part.clamp(0.0, 1.0) * f64::from(LOSS_UNITS)).round();
+        let rule = format!("numgen random mod {LOSS_UNITS} < {lost} drop");
+        let (arriving, leaving) = match lost {
+            0.0 => (String::new(), String::new()),
+            _ => (format!("iifname \"device*\" {rule}"), format!("oifname \"device*\" {rule}")),
+        };
+        self.namespace.nft(&format!(
+            "table inet loss\ndelete table inet loss\ntable inet loss {{
+  chain arriving {{
+    type filter hook prerouting priority raw; policy accept;
+    {arriving}
+  }}
+  chain leaving {{
+    type filter hook postrouting priority 300; policy accept;
+    {leaving}
+  }}
+}}
+"
+        ))
+    }
+
     /// The address that the server sees devices at.
     pub fn public(&self) -> Ipv4Addr {
         self.site.v4
@@ -91,6 +124,15 @@ impl Carrier {
 
     pub(super) fn number(&self) -> u16 {
         self.number
+    }
+}
+
+impl Impair for Carrier {
+    fn end(&self, direction: Direction) -> End<'_> {
+        match direction {
+            Direction::Up => End { namespace: &self.namespace, link: UPLINK },
+            Direction::Down => End { namespace: &self.internet, link: &self.link },
+        }
     }
 }
 

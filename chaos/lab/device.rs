@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use super::UPLINK;
 use super::carrier::{self, Carrier};
 use super::error::LabError;
 use super::link::{self, Site};
 use super::namespace::Namespace;
+use super::netem::{Direction, End, Impair};
 
 /// A device, or a household of up to 254 of them at addresses of their own.
 #[derive(Debug)]
@@ -14,34 +16,37 @@ pub struct Device {
     site: Site,
     namespace: Namespace,
     carrier: Namespace,
+    /// The name of its link there.
+    link: String,
 }
 
 impl Device {
     pub(super) fn start(number: u16, carrier: &Carrier) -> Result<Self, LabError> {
         let namespace = Namespace::host(&format!("device {number}"))?;
         let site = Site::device(number, carrier.number());
-        link::connect(carrier.namespace(), &namespace, &link_name(number), &site)?;
-        Ok(Self { number, site, namespace, carrier: carrier.namespace().clone() })
+        let link = format!("device{number}");
+        link::connect(carrier.namespace(), &namespace, &link, &site)?;
+        Ok(Self { number, site, namespace, carrier: carrier.namespace().clone(), link })
     }
 
-    /// Moves to another carrier of the same lab: the link is taken away and made anew there, uncut. Sockets and the
-    /// IPv4 addresses stay; the IPv6 addresses are the new carrier's.
+    /// Moves to another carrier of the same lab: the link is taken away and made anew there, uncut and
+    /// unimpaired. Sockets and the IPv4 addresses stay; the IPv6 addresses are the new carrier's.
     pub fn move_to(&mut self, carrier: &Carrier) -> Result<(), LabError> {
         self.restore()?;
         link::disconnect(&self.namespace, &self.site)?;
         self.site = Site::device(self.number, carrier.number());
         self.carrier = carrier.namespace().clone();
-        link::connect(&self.carrier, &self.namespace, &link_name(self.number), &self.site)
+        link::connect(&self.carrier, &self.namespace, &self.link, &self.site)
     }
 
     /// Out of coverage: nothing passes between the device and its carrier, and the NAT sees nothing of the device.
     pub fn cut(&self) -> Result<(), LabError> {
-        carrier::cut(&self.carrier, &link_name(self.number))
+        carrier::cut(&self.carrier, &self.link)
     }
 
     /// In coverage again.
     pub fn restore(&self) -> Result<(), LabError> {
-        carrier::restore(&self.carrier, &link_name(self.number))
+        carrier::restore(&self.carrier, &self.link)
     }
 
     /// A socket at a free port of the device's first address; it moves with the device.
@@ -75,7 +80,11 @@ impl Device {
     }
 }
 
-/// The link's name in the carrier's namespace.
-fn link_name(number: u16) -> String {
-    format!("device{number}")
+impl Impair for Device {
+    fn end(&self, direction: Direction) -> End<'_> {
+        match direction {
+            Direction::Up => End { namespace: &self.namespace, link: UPLINK },
+            Direction::Down => End { namespace: &self.carrier, link: &self.link },
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! What can go wrong in a lab: what was tried, what was said, what to do.
 
-use std::error::Error;
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -100,6 +99,45 @@ pub enum LabError {
         /// The last.
         last: u16,
     },
+    /// Netem cannot do this.
+    #[error("netem cannot do this: {mistake}")]
+    Netem {
+        /// What, and why not.
+        mistake: String,
+    },
+    /// A change of a link that no lab made was refused, before anything was changed.
+    #[error("the link `{link}` in the namespace `{namespace}` is left alone: it does not carry the lab's label")]
+    Foreign {
+        /// Its name.
+        link: String,
+        /// Where it is.
+        namespace: String,
+    },
+    /// The kernel refused a request over netlink.
+    #[error(
+        "cannot {step} the link `{link}` in the namespace `{namespace}`: is there such a link, and netem in the kernel?"
+    )]
+    Link {
+        /// What was tried.
+        step: &'static str,
+        /// Its name.
+        link: String,
+        /// Where it is.
+        namespace: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel took something else than it was told.
+    #[error("the link `{link}` in the namespace `{namespace}` has another netem than it was told: {shown}")]
+    Untrue {
+        /// Its name.
+        link: String,
+        /// Where it is.
+        namespace: String,
+        /// What it has.
+        shown: String,
+    },
     /// No number is left.
     #[error("a lab has at most {max} {what}, those that left included: start another lab")]
     Full {
@@ -108,18 +146,4 @@ pub enum LabError {
         /// How many.
         max: u32,
     },
-}
-
-impl LabError {
-    /// The error and its causes on one line.
-    pub fn with_sources(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    }
 }

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::LabError;
 use super::namespace::{Namespace, has_ipv6};
+use super::netem::LABEL;
 use super::{SERVER, SERVER_V6, UPLINK};
 
 /// The upper side of every link, as seen from below.
@@ -78,13 +79,13 @@ pub(super) fn connect(upper: &Namespace, lower: &Namespace, name: &str, site: &S
     let mut above = format!("link add {name} type veth peer name {UPLINK} netns {}\n", path.display());
     let _ = write!(
         above,
-        "link set {name} addrgenmode none\nlink set {name} up\naddress add {GATEWAY}/32 scope link dev {name}\n\
+        "link set {name} addrgenmode none alias {LABEL}\nlink set {name} up\naddress add {GATEWAY}/32 scope link dev {name}\n\
          route add {prefix} via {first} dev {name} onlink\n",
         prefix = site.prefix(),
         first = site.v4,
     );
     let mut below = format!(
-        "link set {UPLINK} addrgenmode none\nlink set {UPLINK} up\naddress replace {v4}/32 dev lo\n\
+        "link set {UPLINK} addrgenmode none alias {LABEL}\nlink set {UPLINK} up\naddress replace {v4}/32 dev lo\n\
          route replace local {prefix} dev lo table local\n\
          route add default via {GATEWAY} dev {UPLINK} onlink src {v4}\n",
         v4 = site.v4,

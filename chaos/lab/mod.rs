@@ -8,6 +8,8 @@
 //! only inside of namespaces, so that the kernel removes everything when the last file is closed, on drop, in a panic,
 //! and after SIGKILL. Any number of labs run beside each other, and the machine's own network is never touched.
 //!
+//! Child processes die with the process that started them; see `children.rs` for how, and for what a later run sweeps.
+//!
 //! Limits: a socket or a child process that outlives the lab keeps the one namespace it is in, without its links.
 //! Timeouts are whole seconds. Needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN), `ip`, `nft`, `conntrack`.
 //!
@@ -25,14 +27,18 @@
 //! ```
 
 mod carrier;
+mod children;
 mod device;
 mod error;
 mod link;
 mod namespace;
 mod nat;
+mod netem;
+mod sys;
 mod tool;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -41,7 +47,9 @@ pub use device::Device;
 pub use error::LabError;
 pub use namespace::Namespace;
 pub use nat::{Nat, Ports};
+pub use netem::{Chance, Direction, Distribution, End, Impair, Impaired, Loss, Netem, Rate, Reorder};
 
+use crate::error_chain::chain;
 use link::Site;
 
 /// The server's address.
@@ -50,6 +58,9 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// The interface towards the rest of the network, in the server's, each carrier's and each device's namespace.
 pub const UPLINK: &str = "uplink";
+
+/// The server's link, in the internet's namespace.
+const SERVER_LINK: &str = "server";
 
 /// Carriers of one lab: the third byte of their prefix.
 const CARRIERS_MAX: u32 = 255;
@@ -77,15 +88,25 @@ impl Lab {
             lab.device(&carrier)?;
             carrier.reboot()
         });
-        tried.err().map(|error| error.with_sources())
+        tried.err().map(|error| chain(&error))
     }
 
-    /// An internet with a server on it.
+    /// An internet with a server on it. The first one of a process sweeps first.
     pub fn start() -> Result<Self, LabError> {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| {
+            Self::sweep();
+        });
         let internet = Namespace::router("internet")?;
         let server = Namespace::host("server")?;
-        link::connect(&internet, &server, "server", &Site::server())?;
+        link::connect(&internet, &server, SERVER_LINK, &Site::server())?;
         Ok(Self { internet, server, carriers: AtomicU32::new(0), devices: AtomicU32::new(0) })
+    }
+
+    /// Ends the children of labs whose process is no more, found by their label; how many there were. Those of running
+    /// ones are left alone.
+    pub fn sweep() -> usize {
+        children::sweep()
     }
 
     /// A new carrier: a network of its own behind this NAT.
@@ -111,6 +132,15 @@ impl Lab {
     /// A socket of the server, at `SERVER` and a free port.
     pub fn server_udp(&self) -> Result<UdpSocket, LabError> {
         self.server.udp(SocketAddr::from((SERVER, 0)))
+    }
+}
+
+impl Impair for Lab {
+    fn end(&self, direction: Direction) -> End<'_> {
+        match direction {
+            Direction::Up => End { namespace: &self.internet, link: SERVER_LINK },
+            Direction::Down => End { namespace: &self.server, link: UPLINK },
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::children;
 use super::error::LabError;
 
 /// How long a read of a lab's socket waits, unless changed: a lost answer must not hang a test.
@@ -92,24 +93,19 @@ impl Namespace {
         .map_err(failed)?
     }
 
-    /// Starts the command inside. Whoever starts it ends it: a child that outlives the lab keeps its namespace.
+    /// Starts the command inside. Whoever starts it ends it; where that process dies, by SIGKILL too, the child does.
     pub fn spawn(&self, command: &mut Command) -> Result<Child, LabError> {
-        self.run_with(command, Command::spawn)
-    }
-
-    /// Runs the command inside to its end.
-    pub fn output(&self, command: &mut Command) -> Result<Output, LabError> {
-        self.run_with(command, Command::output)
-    }
-
-    fn run_with<T: Send>(
-        &self,
-        command: &mut Command,
-        run: impl FnOnce(&mut Command) -> io::Result<T> + Send,
-    ) -> Result<T, LabError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let failed = |source| LabError::Child { program, namespace: self.name.to_string(), source };
-        self.enter(|| run(command))?.map_err(failed)
+        children::spawn(&self.file, command).map_err(failed)
+    }
+
+    /// Runs the command inside to its end, and takes what it prints.
+    pub fn output(&self, command: &mut Command) -> Result<Output, LabError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = self.spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        let namespace = self.name.to_string();
+        child.wait_with_output().map_err(|source| LabError::Child { program, namespace, source })
     }
 
     /// A UDP socket inside, whose reads give up after 5 s.

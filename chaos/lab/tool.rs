@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::error::LabError;
 use super::namespace::Namespace;
+use crate::error_chain::chain;
 
 /// Each tool, what makes it print its version, and Debian's package of it.
 const TOOLS: [(&str, &str, &str); 3] =
@@ -14,7 +15,7 @@ const TOOLS: [(&str, &str, &str); 3] =
 pub(super) fn missing() -> Option<String> {
     TOOLS.into_iter().find_map(|(tool, version, package)| {
         let tried = Command::new(tool).arg(version).stdin(Stdio::null()).output();
-        tried.err().map(|source| LabError::Tool { tool, package, source }.with_sources())
+        tried.err().map(|source| chain(&LabError::Tool { tool, package, source }))
     })
 }
 

@@ -9,6 +9,7 @@ pub mod fleet;
 mod law;
 mod ledger;
 pub mod metrics;
+pub mod netem;
 pub mod plan;
 mod plant;
 pub mod plot;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use flyball::error_chain::chain;
 use flyball::lab::{LabError, Nat, SERVER, SERVER_V6, UPLINK};
 use libtest_mimic::{Failed, Trial};
 
@@ -124,7 +125,7 @@ fn command() -> Result<(), Failed> {
     same(child.wait()?.success(), false)?;
     let absent = bed.lab.server().output(&mut Command::new("/nonexistent/program"));
     let Err(error @ LabError::Child { .. }) = absent else { return Err(format!("{absent:?}").into()) };
-    same(error.with_sources().starts_with("cannot run /nonexistent/program in the namespace `server`: "), true)
+    same(chain(&error).starts_with("cannot run /nonexistent/program in the namespace `server`: "), true)
 }
 
 fn refused() -> Result<(), Failed> {
