@@ -1,7 +1,7 @@
-//! The binary: parse arguments, call one command.
+//! The binary: parse arguments, call one command; or be the first process of a virtual machine.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    flyball::cli::main()
+    flyball::chaos::vm::guest().unwrap_or_else(flyball::cli::main)
 }

@@ -49,6 +49,8 @@ pub use namespace::Namespace;
 pub use nat::{Nat, Ports};
 pub use netem::{Chance, Direction, Distribution, End, Impair, Impaired, Loss, Netem, Rate, Reorder};
 
+pub(crate) use sys::die_with_this_thread;
+
 use crate::error_chain::chain;
 use link::Site;
 

@@ -1,0 +1,3 @@
+//! What only another kernel can show.
+
+pub mod vm;
