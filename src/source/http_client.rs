@@ -1,4 +1,4 @@
-//! The HTTP client of both sources. Nothing of it depends on the machine: no proxies of the environment, no redirects,
+//! The HTTP client of both sources, and of whom alarms are told. Nothing of it depends on the machine: no proxies of the environment, no redirects,
 //! and no CA store needed where nothing is encrypted.
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::config::Tls;
 const IDLE_CONNECTIONS_MAX: usize = 8;
 
 /// A client for `urls`. How long an answer may take is the caller's to bound.
-pub(super) fn build(urls: &[&Url], tls: &Tls) -> Result<Client, SourceError> {
+pub(crate) fn build(urls: &[&Url], tls: &Tls) -> Result<Client, SourceError> {
     urls.iter().try_for_each(|url| check(url))?;
     let is_encrypted = urls.iter().any(|url| url.scheme() == "https");
     // Fails where the process has chosen a provider already: that one is used then.
@@ -42,7 +42,7 @@ fn check(url: &Url) -> Result<(), SourceError> {
 }
 
 /// For messages: the part of a URL that holds no secrets.
-pub(super) fn without_credentials(url: &Url) -> String {
+pub(crate) fn without_credentials(url: &Url) -> String {
     format!("{}://{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 

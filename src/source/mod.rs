@@ -14,10 +14,12 @@
 //! Everything that can be wrong with input ends here: NaN, infinities, negative values, duplicates, histograms, text,
 //! counters that restart, series that die or are born, clocks that disagree, answers that are late, partial or endless.
 
-mod error;
+mod asked;
+pub(crate) mod credentials;
+pub(crate) mod error;
 mod groups;
 mod http_body;
-mod http_client;
+pub(crate) mod http_client;
 mod increase;
 mod keys;
 mod labels;
@@ -39,6 +41,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use asked::Asker;
 pub use error::{QueryError, SourceError};
 pub use otlp::{OtlpReceiver, OtlpSource};
 pub use prometheus::PrometheusSource;

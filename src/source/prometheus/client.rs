@@ -5,12 +5,9 @@
 //! because they would carry credentials to where nobody sent them, and proxies of the environment are not used.
 
 use std::num::NonZeroU32;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -19,6 +16,7 @@ use prometheus_http_query::{Client as Api, InstantQueryBuilder};
 
 use super::answer;
 use crate::config::{Auth, PrometheusConfig};
+use crate::source::credentials::authorization;
 use crate::source::error::{QueryError, SourceError};
 use crate::source::http_body::{self, BodyLimit};
 use crate::source::http_client;
@@ -26,8 +24,6 @@ use crate::telemetry::metrics::{Metrics, OutcomeLabels};
 
 /// Longer queries go in the body of a POST: some proxies allow 2 KiB of URL, and percent-encoding triples.
 const GET_MAX_BYTES: usize = 600;
-/// A token or password is not longer.
-const CREDENTIALS_MAX_BYTES: usize = 64 * 1024;
 /// How much of an error's body is read.
 const ERROR_BODY_MAX_BYTES: usize = 4096;
 
@@ -115,61 +111,4 @@ impl Client {
 pub(super) fn note<T>(metrics: &Metrics, ended: &Result<T, QueryError>) {
     let outcome = ended.as_ref().map_or_else(QueryError::kind, |_| "ok");
     metrics.source_queries.get_or_create(&OutcomeLabels { outcome }).inc();
-}
-
-/// Read again for each query, so that a rotated token is taken up. The value is marked as not to be printed.
-async fn authorization(auth: &Auth) -> Result<HeaderValue, QueryError> {
-    let (path, text) = match auth {
-        Auth::BearerTokenFile(path) => (path, format!("Bearer {}", secret(path).await?.trim())),
-        Auth::Basic { username, password_file } => {
-            let password = secret(password_file).await?;
-            let pair = format!("{username}:{}", password.trim_end_matches(['\r', '\n']));
-            (password_file, format!("Basic {}", BASE64.encode(pair)))
-        }
-    };
-    let invalid = |_| QueryError::credentials(path, std::io::Error::other("not a header's value"));
-    let mut value = HeaderValue::try_from(text).map_err(invalid)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-async fn secret(path: &Path) -> Result<String, QueryError> {
-    let read = async {
-        let too_long = || std::io::Error::other(format!("longer than {CREDENTIALS_MAX_BYTES} bytes"));
-        let length = tokio::fs::metadata(path).await?.len();
-        if length > CREDENTIALS_MAX_BYTES as u64 {
-            return Err(too_long());
-        }
-        tokio::fs::read_to_string(path).await
-    };
-    read.await.map_err(|source| QueryError::credentials(path, source))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn credentials_are_read_at_each_query_and_never_printed() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let bearer = Auth::BearerTokenFile(file.path().to_owned());
-        for token in ["first", "second"] {
-            std::fs::write(file.path(), format!("{token}\n")).expect("written");
-            let value = authorization(&bearer).await.expect("a header");
-            assert_eq!(value.to_str().ok(), Some(format!("Bearer {token}").as_str()));
-            assert!(!format!("{value:?}").contains(token));
-        }
-        let basic = Auth::Basic { username: "u".into(), password_file: file.path().to_owned() };
-        assert_eq!(authorization(&basic).await.expect("a header"), "Basic dTpzZWNvbmQ=");
-    }
-
-    #[tokio::test]
-    async fn unusable_credentials_name_their_file() {
-        let gone = authorization(&Auth::BearerTokenFile("/nonexistent/token".into())).await;
-        assert!(matches!(gone, Err(QueryError::Credentials { .. })));
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "two\nlines").expect("written");
-        let broken = authorization(&Auth::BearerTokenFile(file.path().to_owned())).await;
-        assert_eq!(broken.map_err(|e| e.kind()), Err("credentials"));
-    }
 }

@@ -9,6 +9,7 @@
 mod answer;
 mod client;
 mod freshness;
+mod instant;
 mod number;
 mod policy;
 mod rates;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use self::client::Client;
+pub(super) use self::instant::Instant;
 use self::policy::PolicyState;
 pub use self::replay::{Replay, ReplayedPoll};
 use super::error::{QueryError, SourceError};
