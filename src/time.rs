@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// Time since an arbitrary start that is common to one process. Never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MonoTime(Duration);
@@ -30,7 +32,8 @@ impl MonoTime {
 }
 
 /// Milliseconds since the Unix epoch. May jump in either direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct WallTime(i64);
 
 impl WallTime {
@@ -72,7 +75,7 @@ impl WallTime {
 }
 
 /// One moment on both clocks: what a tick of a loop is given as `now`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tick {
     /// For durations: ages, waits, holds.
     pub mono: MonoTime,

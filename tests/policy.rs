@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use flyball::document::problem::{Problem, Problems};
 use flyball::keepalive::cohort::Transport;
-use flyball::keepalive::policy::{Fleet, Fleets, SecondAck};
+use flyball::keepalive::policy::{Fleet, Fleets, SecondAck, Waves};
+use flyball::keepalive::wave::gate::Gate;
+use flyball::keepalive::wave::metric::Bad;
 use flyball::policy::load::{Loaded, load};
 use flyball::policy::{LoadedPolicy, SourceKind, SourceKinds};
 use flyball::sampling::policy::{Law, Policy, ThresholdConstants};
@@ -225,7 +227,9 @@ fn the_commented_fleet_file_states_the_defaults() {
     let text = std::fs::read_to_string(shipped("policies/examples/fleet.yaml")).expect("shipped");
     let loaded = load_one(&text).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((loaded.set.policies.len(), loaded.set.fleets.len()), (0, 1));
-    let examples = Fleet { matches: Vec::new(), pins: Vec::new(), ..(*loaded.set.fleets[0]).clone() };
+    let waves = loaded.set.fleets[0].waves.as_ref().expect("an example");
+    assert_eq!((&waves.policy, &waves.gates), (&Waves::default().policy, &Waves::default().gates));
+    let examples = Fleet { matches: Vec::new(), pins: Vec::new(), waves: None, ..(*loaded.set.fleets[0]).clone() };
     assert_eq!(examples, Fleet::named("gateways"));
     assert_eq!(loaded.set.fleets[0].pins[0].nat_timeout, Duration::from_millis(112_347));
 }
@@ -248,6 +252,126 @@ fn in_a_fleet_file_too_a_default_gives_way_to_what_is_written() {
     assert_eq!(fleet("second_ack: off").second_ack, SecondAck::Off);
     assert_eq!(fleet("second_ack: 1m").second_ack, SecondAck::After(Duration::from_secs(60)));
     assert!(!fleet("release: hold").is_longer_released);
+}
+
+#[test]
+fn waves_are_off_unless_they_are_written_and_every_key_has_a_default() {
+    assert_eq!((fleet("").waves.clone(), fleet("waves: off").waves.clone()), (None, None));
+    assert_eq!(fleet("waves: {}").waves, Some(Waves::default()));
+    let waves = fleet("waves: {percent: [10, 100], hold_intervals: 5, max_hold: 2d, gates: [coverage]}").waves.clone();
+    let waves = waves.expect("written");
+    assert_eq!((waves.policy.percent, waves.policy.hold_intervals), (vec![10, 100], 5));
+    assert_eq!((waves.policy.max_hold.as_secs(), waves.gates.0), (172_800, vec![Gate::Coverage]));
+    let waves = fleet(
+        "waves: {queries: [{name: errors, query: up, max: 5}, {name: delay, treated: a, control: b, min_ratio: 0.9}]}",
+    )
+    .waves
+    .clone();
+    let [errors, delay] = &waves.expect("written").queries[..] else { panic!("two") };
+    assert_eq!((errors.spec.bad, errors.control.clone()), (Bad::Above(5.0), None));
+    assert_eq!((delay.spec.bad, delay.control.as_deref()), (Bad::BelowControl(0.9), Some("b")));
+}
+
+#[test]
+fn waves_that_could_not_decide_anything_are_refused() {
+    let errors = |waves: &str| {
+        let loaded = load_one(&format!("fleet: f\nwaves: {waves}\n"));
+        loaded.err().map(|problems| lines(&problems.0)).unwrap_or_default()
+    };
+    for (waves, why) in [
+        ("on", "a map such as"),
+        ("{speed: 1}", "unknown key"),
+        ("{percent: []}", "the last 100"),
+        ("{percent: [20, 5, 100]}", "each above the one before"),
+        ("{percent: [0, 100]}", "each above the one before"),
+        ("{percent: [5, 90]}", "the last 100"),
+        ("{percent: [5, 300]}", "the last 100"),
+        ("{hold_intervals: 0}", "from 1 to 1000"),
+        ("{max_hold: 1m}", "no wave could pass"),
+        ("{gates: []}", "at least one of"),
+        ("{gates: [coverage, coverage]}", "each once"),
+        ("{gates: [speed]}", "expected one of"),
+        ("{queries: [{query: up, max: 1}]}", "needs a `name`"),
+        ("{queries: [{name: coverage, query: up, max: 1}]}", "not the name of a gate"),
+        ("{queries: [{name: a, query: up}]}", "exactly one of max, min"),
+        ("{queries: [{name: a, query: up, max: 1, min: 0}]}", "exactly one of max, min"),
+        ("{queries: [{name: a, query: up, max_ratio: 1}]}", "needs `treated` and `control`"),
+        ("{queries: [{name: a, treated: up, control: up, max: 1}]}", "is one of a `query`"),
+        ("{queries: [{name: a, query: up, max: 1}, {name: a, query: up, max: 1}]}", "twice"),
+        ("{queries: [{name: a, treated: up, control: up, max_ratio: 0}]}", "from 0.001 to 1000"),
+    ] {
+        let errors = errors(waves);
+        assert!(errors.iter().any(|error| error.contains(why)), "{waves}: {errors:?}");
+    }
+    assert_eq!(errors("{max_hold: 2h}"), Vec::<String>::new(), "a warning");
+}
+
+fn ab_test_errors(test: &str) -> Vec<String> {
+    let text = format!("fleet: f\ninterval: {{min: 30s, max: 10m}}\nab_tests:\n  - {test}\n");
+    load_one(&text).err().map(|problems| lines(&problems.0)).unwrap_or_default()
+}
+
+#[test]
+fn an_ab_test_is_two_plans_over_groups_of_one_label() {
+    let tests = &fleet(
+        "ab_tests: [{name: winter, by: region, a: {groups: [north], interval: 60s}, b: {groups: [south, west], interval: 90s}}]",
+    )
+    .ab_tests;
+    let [test] = &tests[..] else { panic!("{tests:?}") };
+    let [a, b] = &test.plans;
+    assert_eq!((&*test.name, &*test.by, test.hold_intervals), ("winter", "region", 3));
+    assert_eq!([a.interval, b.interval, test.max_hold].map(|one| one.as_secs()), [60, 90, 86_400]);
+    assert_eq!((a.groups.len(), &*b.groups[1]), (1, "west"));
+}
+
+#[test]
+fn an_ab_test_asks_an_operators_queries_as_waves_do() {
+    let tests = &fleet(
+        "ab_tests: [{name: winter, by: region, a: {groups: [north], interval: 60s}, b: {groups: [south], interval: 90s}, \
+         queries: [{name: delay, treated: 'delay{region=\"south\"}', control: 'delay{region=\"north\"}', max_ratio: 1.1}]}]",
+    )
+    .ab_tests;
+    let [query] = &tests[0].queries[..] else { panic!("{tests:?}") };
+    assert_eq!((&*query.spec.name, query.spec.bad), ("delay", Bad::AboveControl(1.1)));
+    assert_eq!(query.control.as_deref(), Some("delay{region=\"north\"}"));
+}
+
+#[test]
+fn an_ab_test_that_could_not_decide_anything_is_refused() {
+    let a = "a: {groups: [north], interval: 60s}";
+    let b = "b: {groups: [south], interval: 90s}";
+    assert_eq!(ab_test_errors(&format!("{{name: x, by: region, {a}, {b}}}")), Vec::<String>::new());
+    for (test, said) in [
+        (format!("{{name: x, {a}, {b}}}"), "ab_tests[0].by: needs the label"),
+        (format!("{{by: region, {a}, {b}}}"), "ab_tests[0].name: needs a name"),
+        (format!("{{name: x, by: region, {a}}}"), "ab_tests[0].b: needs a plan"),
+        (format!("{{name: x/y, by: region, {a}, {b}}}"), "ab_tests[0].name: \"x/y\": allowed are 1 to 64 characters"),
+        (
+            format!("{{name: x, by: rack, {a}, {b}}}"),
+            "ab_tests[0].by: \"rack\": no label of `cohort_by` (carrier, region)",
+        ),
+        (format!("{{name: x, by: region, {a}, b: {{groups: [south], interval: 60s}}}}"), "nothing to compare"),
+        (format!("{{name: x, by: region, {a}, b: {{groups: [north], interval: 90s}}}}"), "\"north\" is of a, too"),
+        (format!("{{name: x, by: region, {a}, b: {{groups: [], interval: 90s}}}}"), "allowed are 1 to 64 groups"),
+        (format!("{{name: x, by: region, {a}, b: {{groups: [south]}}}}"), "ab_tests[0].b.interval: needs an interval"),
+        (
+            format!("{{name: x, by: region, {a}, b: {{groups: [south], interval: 20m}}}}"),
+            "allowed are durations from 30s",
+        ),
+        (format!("{{name: x, by: region, {a}, {b}, max_hold: 10m}}"), "it would never be decided"),
+        (
+            format!("{{name: x, by: region, {a}, {b}, queries: [{{name: errors, query: up}}]}}"),
+            "ab_tests[0].queries[0]: needs exactly one of max, min",
+        ),
+        (format!("{{name: x, by: region, {a}, {b}, hold_intervals: 0}}"), "allowed are whole numbers from 1 to 10000"),
+        (
+            format!("{{name: x, by: region, {a}, {b}}}\n  - {{name: x, by: region, {a}, {b}}}"),
+            "another test of this file",
+        ),
+    ] {
+        let errors = ab_test_errors(&test);
+        assert!(errors.len() == 1 && errors[0].contains(said), "{test}\n{errors:?}");
+    }
 }
 
 #[test]

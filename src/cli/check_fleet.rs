@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::check::row;
 use crate::config::FleetConfig;
 use crate::document::values::format_duration;
-use crate::keepalive::policy::{Fleet, Pin, SecondAck};
+use crate::keepalive::policy::{AbPlans, Fleet, Pin, SecondAck, Waves};
 use crate::time::WallTime;
 
 /// Pins that are printed for each fleet.
@@ -53,9 +53,42 @@ pub(super) fn paces(fleet: &Fleet) -> String {
         SecondAck::Off => "off".to_owned(),
     };
     row(&mut text, "second_ack", &second);
+    let alarm = fleet.alarm.map_or("off".to_owned(), |alarm| {
+        let lasting = format_duration(alarm.lasting);
+        format!("p99 gap at {} x the intended wait for {lasting}, over at {}", alarm.p99_gap, alarm.recover)
+    });
+    row(&mut text, "alarm", &alarm);
     row(&mut text, "release", if fleet.is_longer_released { "at_once" } else { "hold: nothing longer goes out" });
+    waves(&mut text, fleet.waves.as_ref());
+    ab_tests(&mut text, &fleet.ab_tests);
     pins(&mut text, &fleet.pins);
     text
+}
+
+fn waves(text: &mut String, waves: Option<&Waves>) {
+    let Some(Waves { policy, gates, queries }) = waves else {
+        row(text, "waves", "off: each device has a longer interval when it has shown that it bears it");
+        return;
+    };
+    let percent: Vec<String> = policy.percent.iter().map(|part| format!("{part} %")).collect();
+    let (hold, max) = (policy.hold_intervals, format_duration(policy.max_hold));
+    row(text, "waves", &format!("{}, each for {hold} intervals and {max} at most", percent.join(", ")));
+    let gates: Vec<&str> = gates.0.iter().map(|gate| gate.as_str()).collect();
+    row(text, "", &format!("gates {}", gates.join(", ")));
+    for query in queries {
+        row(text, "", &format!("query {}", query.spec.name));
+    }
+}
+
+fn ab_tests(text: &mut String, tests: &[AbPlans]) {
+    for (i, test) in tests.iter().enumerate() {
+        let [a, b] = test
+            .plans
+            .each_ref()
+            .map(|plan| format!("{} {} at {}", test.by, plan.groups.join("+"), format_duration(plan.interval)));
+        let held = format!("held {} intervals to {}", test.hold_intervals, format_duration(test.max_hold));
+        row(text, if i == 0 { "ab_tests" } else { "" }, &format!("{}: {a} beside {b}; {held}", test.name));
+    }
 }
 
 fn pins(text: &mut String, pins: &[Pin]) {

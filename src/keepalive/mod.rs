@@ -5,6 +5,7 @@
 //!  Observation ─▶ Governor ─▶ Orders (a snapshot, one order a cohort) and DeviceCommands (for one device)
 //! ```
 
+pub mod alarm;
 pub mod change;
 pub mod cohort;
 pub mod device;

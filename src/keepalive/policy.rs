@@ -4,7 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::alarm::AlarmPolicy;
 use super::cohort::{CohortKey, Labels, Transport};
+use super::wave::ab::Plan;
+use super::wave::gate::Gate;
+use super::wave::metric::MetricSpec;
+use super::wave::plan::WavePolicy;
 use crate::sampling::pattern::Pattern;
 use crate::time::WallTime;
 
@@ -32,8 +39,60 @@ pub struct Fleet {
     pub pins: Vec<Pin>,
     /// Whether bindings are lifted out of the timeout for unreplied ones by a second ack.
     pub second_ack: SecondAck,
+    /// When a cohort of it is an alarm; `None` = never.
+    pub alarm: Option<AlarmPolicy>,
     /// Whether a longer interval goes out as soon as it is known, to all devices; else nothing longer goes out.
     pub is_longer_released: bool,
+    /// How a longer interval is released in waves; `None` = each device has it as soon as it has shown that it bears it.
+    pub waves: Option<Waves>,
+    /// Plans that are compared over groups of cohorts.
+    pub ab_tests: Vec<AbPlans>,
+}
+
+/// Two plans beside each other, as a fleet file asks for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AbPlans {
+    /// Unique in the file.
+    pub name: Arc<str>,
+    /// The label whose values are the groups: one of `cohort_by`.
+    pub by: Arc<str>,
+    /// A, and B.
+    pub plans: [Plan; 2],
+    /// Each wave is held for so many rounds at least.
+    pub hold_intervals: u32,
+    /// And so long at most.
+    pub max_hold: Duration,
+    /// What is asked of devices.
+    pub gates: WaveGates,
+    /// What the operator asks for: of B as the treated, of A as the control.
+    #[serde(default)]
+    pub queries: Vec<WaveQuery>,
+}
+
+/// How a longer interval goes out, and what it is judged by.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Waves {
+    /// Who has it when.
+    pub policy: WavePolicy,
+    /// What is asked of devices.
+    pub gates: WaveGates,
+    /// What the operator asks for.
+    pub queries: Vec<WaveQuery>,
+}
+
+/// Gates of devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveGates(pub Vec<Gate>);
+
+/// A query of the operator's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaveQuery {
+    /// What is judged.
+    pub spec: MetricSpec,
+    /// What is asked: one value.
+    pub treated: Arc<str>,
+    /// The same of the control, where it is compared.
+    pub control: Option<Arc<str>>,
 }
 
 /// Within which bounds a device is paced.
@@ -91,6 +150,12 @@ impl Default for IntervalBounds {
     }
 }
 
+impl Default for WaveGates {
+    fn default() -> Self {
+        Self(Gate::ALL.to_vec())
+    }
+}
+
 impl Default for ProbeBudget {
     fn default() -> Self {
         Self { devices_learning: 1.0, devices_watching: 0.02, flows: 4, packets_per_day: 200 }
@@ -108,7 +173,10 @@ impl Fleet {
             probes: ProbeBudget::default(),
             pins: Vec::new(),
             second_ack: SecondAck::After(Duration::from_secs(15)),
+            alarm: Some(AlarmPolicy::default()),
             is_longer_released: true,
+            waves: None,
+            ab_tests: Vec::new(),
         }
     }
 

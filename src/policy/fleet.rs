@@ -5,11 +5,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fleet_raw::{DurationOrOff, RawFleetFile, RawFleetPin, RawInterval, RawProbes, RawRelease};
+use super::ab;
+use super::fleet_raw::{
+    DurationOrOff, RawAlarm, RawAlarmOrOff, RawFleetFile, RawFleetPin, RawInterval, RawProbes, RawRelease,
+};
 use super::services;
 use super::validate;
+use super::waves;
+use super::waves_raw::WavesOrOff;
 use crate::document::check::Check;
 use crate::document::values::format_duration;
+use crate::keepalive::alarm::AlarmPolicy;
 use crate::keepalive::cohort::Labels;
 use crate::keepalive::policy::{Fleet, IntervalBounds, Pin, ProbeBudget, SecondAck};
 use crate::sampling::pattern::Pattern;
@@ -22,6 +28,8 @@ const SAFETY: RangeInclusive<f64> = 0.1..=0.95;
 const JITTER: RangeInclusive<f64> = 0.0..=0.9;
 const SECOND_ACK: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 const NAT_TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+const P99_GAP: RangeInclusive<f64> = 1.05..=20.0;
+const ALARM_FOR: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const FLOWS_MAX: u8 = 4;
 const PACKETS_PER_DAY_MAX: u32 = 100_000;
 const MATCHES_MAX: usize = 16;
@@ -50,9 +58,18 @@ pub(crate) fn named(name: Arc<str>, raw: RawFleetFile, now: WallTime, check: &mu
         Some(DurationOrOff::Off) => SecondAck::Off,
         Some(DurationOrOff::Duration(after)) => SecondAck::After(second_ack(after, check)),
     };
+    let alarm = alarm(raw.alarm, check);
     let is_longer_released = raw.release != Some(RawRelease::Hold);
+    let waves = match raw.waves {
+        None | Some(WavesOrOff::Off) => None,
+        Some(WavesOrOff::Waves(raw)) => Some(waves::waves(*raw, &interval, check)),
+    };
+    if waves.is_some() && !is_longer_released {
+        check.warn("waves", "`release: hold` lets nothing longer out: there is nothing to release in waves");
+    }
+    let ab_tests = ab::tests(raw.ab_tests.unwrap_or_default(), &cohort_by, &interval, check);
     let pins = pins(raw.pins.unwrap_or_default(), &cohort_by, now, check);
-    Fleet { name, matches, cohort_by, interval, probes, pins, second_ack, is_longer_released }
+    Fleet { name, matches, cohort_by, interval, probes, pins, second_ack, alarm, is_longer_released, waves, ab_tests }
 }
 
 fn matches(raw: BTreeMap<String, String>, check: &mut Check<'_>) -> Vec<(Arc<str>, Pattern)> {
@@ -138,6 +155,26 @@ fn probes(raw: &RawProbes, check: &mut Check<'_>) -> ProbeBudget {
         check.warn("probes", "`flows: 0` switches all tests off: the other keys have no effect");
     }
     budget
+}
+
+fn alarm(raw: Option<RawAlarmOrOff>, check: &mut Check<'_>) -> Option<AlarmPolicy> {
+    let raw = match raw {
+        None => RawAlarm::default(),
+        Some(RawAlarmOrOff::Off) => return None,
+        Some(RawAlarmOrOff::On(raw)) => raw,
+    };
+    let default = AlarmPolicy::default();
+    let p99_gap = check.number("alarm.p99_gap", raw.p99_gap, default.p99_gap, P99_GAP);
+    // A default gives way to what is written.
+    let recover = check.number("alarm.recover", raw.recover, default.recover.min(p99_gap), 1.0..=*P99_GAP.end());
+    if recover > p99_gap {
+        check.fail("alarm.recover", format_args!("above alarm.p99_gap ({p99_gap}): it would be over as it opens"));
+    }
+    Some(AlarmPolicy {
+        p99_gap,
+        recover,
+        lasting: check.duration("alarm.for", raw.lasting, default.lasting, ALARM_FOR),
+    })
 }
 
 fn second_ack(after: Duration, check: &mut Check<'_>) -> Duration {

@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
+use super::ab::RawAbTest;
+use super::waves_raw::WavesOrOff;
 use crate::document::values::{DurationText, parse_duration};
 
 /// The devices of one owner, and how they may be paced. Required is `fleet`. A device is of the first fleet, by name,
@@ -39,6 +41,16 @@ pub struct RawFleetFile {
     /// known; `hold` = not told, and the cohort's reason is `awaits_release`. A shorter one is a repair and never
     /// waits. Default `at_once`.
     pub release: Option<RawRelease>,
+    /// How a longer interval goes out, whoever asks for it, the law or a pin: in waves, each judged against devices that
+    /// still have the old one, or `off`. Without waves each device has a longer interval when a test of its own has shown
+    /// that it bears it, and a pin counts at once. A cohort of some dozen devices cannot give the gates enough to judge
+    /// within a day, and asks a person each time. Default `off`.
+    pub waves: Option<WavesOrOff>,
+    /// Plans that are compared over groups of cohorts, at most 8. A cohort is in the first that names its group.
+    pub ab_tests: Option<Vec<RawAbTest>>,
+    /// When the devices of a cohort beat so much later than they are told that somebody must hear of it, or `off`. What
+    /// happens then is in `docs/alerts.md`. Default: with every default below.
+    pub alarm: Option<RawAlarmOrOff>,
     /// Lifetimes that somebody knows better, at most 1000.
     pub pins: Option<Vec<RawFleetPin>>,
 }
@@ -78,6 +90,70 @@ pub struct RawProbes {
     /// Packets that one device sends for tests a day, 0 to 100000. A test takes six; a device that is paced to 100 s sends
     /// 900 heartbeats. Default 200.
     pub packets_per_day: Option<u32>,
+}
+
+/// A cohort's alarm: it opens when the p99 of its devices' gaps, as a ratio to the longest wait that each was told, is at
+/// `p99_gap` for `for` on end, and is over when it is at `recover` for as long. A device that has stopped beating counts
+/// with the gap that is open, for a day. In a cohort of fewer than 200 devices two must be late.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlarm {
+    /// The ratio at which it opens, 1.05 to 20, to 5 %. Lost heartbeats that are sent again are a fifth of the floor
+    /// late, a heartbeat that is missing altogether is at 2. Lower hears sooner and more often of nothing. Default 1.5.
+    pub p99_gap: Option<f64>,
+    /// The ratio at which it is over, 1 to `p99_gap`. Default 1.2.
+    pub recover: Option<f64>,
+    /// How long either must last without a break, 1s to 1d. Default 5m.
+    #[serde(rename = "for")]
+    pub lasting: Option<DurationText>,
+}
+
+/// An alarm, or `off`.
+#[derive(Debug)]
+pub enum RawAlarmOrOff {
+    /// None.
+    Off,
+    /// With these keys.
+    On(RawAlarm),
+}
+
+impl<'de> Deserialize<'de> for RawAlarmOrOff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AlarmVisitor;
+        impl<'de> Visitor<'de> for AlarmVisitor {
+            type Value = RawAlarmOrOff;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("keys such as {p99_gap: 1.5, for: 5m}, or off")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<RawAlarmOrOff, E> {
+                let unexpected = || E::invalid_value(serde::de::Unexpected::Str(text), &self);
+                if text == "off" { Ok(RawAlarmOrOff::Off) } else { Err(unexpected()) }
+            }
+
+            /// `off` is a boolean to YAML 1.1, and to editors that write it.
+            fn visit_bool<E: serde::de::Error>(self, is_on: bool) -> Result<RawAlarmOrOff, E> {
+                Ok(if is_on { RawAlarmOrOff::On(RawAlarm::default()) } else { RawAlarmOrOff::Off })
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<RawAlarmOrOff, A::Error> {
+                RawAlarm::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(RawAlarmOrOff::On)
+            }
+        }
+        deserializer.deserialize_any(AlarmVisitor)
+    }
+}
+
+impl JsonSchema for RawAlarmOrOff {
+    fn schema_name() -> Cow<'static, str> {
+        "AlarmOrOff".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let alarm = generator.subschema_for::<RawAlarm>();
+        json_schema!({ "description": "An alarm's keys, or off.", "oneOf": [{"const": "off"}, alarm] })
+    }
 }
 
 /// What becomes of a longer interval.

@@ -1,6 +1,7 @@
 //! Policy files and fleet files: YAML in, a validated set out, all errors at once; watched and reloaded as a whole, and
 //! the last good set stays.
 
+mod ab;
 pub(crate) mod fleet;
 pub mod fleet_raw;
 pub mod folder;
@@ -11,6 +12,8 @@ mod services;
 mod signals;
 pub(crate) mod validate;
 pub mod watch;
+mod waves;
+pub mod waves_raw;
 
 use std::sync::Arc;
 

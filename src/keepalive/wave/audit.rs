@@ -2,9 +2,11 @@
 //! writes them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ab::Side;
 use super::gate::{ArmFigures, Gate, Verdict};
 use super::metric::{MetricSpec, Sample};
 
@@ -17,6 +19,10 @@ pub struct Event {
     pub rollout: Arc<str>,
     /// Its cohort's name.
     pub cohort: Arc<str>,
+    /// The interval before, and after; of two plans, A's and B's.
+    pub from: Duration,
+    /// See `from`.
+    pub to: Duration,
     /// The wave, counted from 1.
     pub wave: usize,
     /// Who caused it.
@@ -79,6 +85,17 @@ pub enum Why {
     ControlFails,
     /// There are too few devices for a control.
     TooFewDevices,
+    /// Both groups of an AB test had one interval for long enough: how they differ without the plans is known.
+    Compared,
+    /// Neither plan of an AB test is worse: a person says which one stays.
+    NeitherWorse,
+    /// By this gate or query, this plan of an AB test is worse than the other one.
+    Worse {
+        /// Which.
+        plan: Side,
+        /// By which.
+        gate: Arc<str>,
+    },
     /// What the person said.
     Said(Arc<str>),
 }

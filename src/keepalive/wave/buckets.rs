@@ -78,6 +78,11 @@ impl Buckets {
         self.iter().filter(|bucket| (from..to).contains(bucket)).count() as u32
     }
 
+    /// Those in whose number is odd.
+    pub fn count_odd(&self) -> u32 {
+        self.words.iter().map(|word| (word & 0xaaaa_aaaa_aaaa_aaaa).count_ones()).sum()
+    }
+
     fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         let bits = |(at, word): (usize, &u64)| {
             let (at, word) = (at as u32 * 64, *word);

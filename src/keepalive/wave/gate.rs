@@ -118,6 +118,12 @@ impl Trial {
         }
     }
 
+    /// See [`Urn::with_odds`].
+    #[must_use]
+    pub fn with_odds(self, odds: f64) -> Self {
+        Self { urn: self.urn.with_odds(odds), ..self }
+    }
+
     /// One more bucket.
     pub fn join(&mut self, is_treated: bool) {
         self.urn.join(is_treated);

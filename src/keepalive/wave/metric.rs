@@ -51,6 +51,13 @@ pub enum Bad {
     Below(f64),
 }
 
+impl Bad {
+    /// Whether it has a control; else it has a limit.
+    pub fn is_compared(self) -> bool {
+        matches!(self, Self::AboveControl(_) | Self::BelowControl(_))
+    }
+}
+
 /// One evaluation of a query. `None`, infinite and NaN are a value that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -117,16 +124,16 @@ impl MetricTrial {
 
     /// What the stake has become; what it was, where a limit and not a control is asked for.
     pub fn capital(&self) -> f64 {
-        if self.is_compared() { self.logs.iter().map(|log| log.ratio()).sum() } else { 0.0 }
+        if self.spec.bad.is_compared() { self.logs.iter().map(|log| log.ratio()).sum() } else { 0.0 }
     }
 
     /// By itself: a comparison fails only by [`Self::capital`], together with all gates.
     pub fn verdict(&self) -> Verdict {
         let is_good =
-            if self.is_compared() { self.tolerable.0 >= -MISSED.ln() } else { self.good_in_a_row >= IN_A_ROW };
+            if self.spec.bad.is_compared() { self.tolerable.0 >= -MISSED.ln() } else { self.good_in_a_row >= IN_A_ROW };
         if self.missing_in_a_row >= IN_A_ROW {
             Verdict::Error
-        } else if !self.is_compared() && self.bad_in_a_row >= IN_A_ROW {
+        } else if !self.spec.bad.is_compared() && self.bad_in_a_row >= IN_A_ROW {
             Verdict::Fail
         } else if is_good && self.missing_in_a_row == 0 {
             Verdict::Pass
@@ -148,10 +155,6 @@ impl MetricTrial {
     /// The latest sample.
     pub fn last(&self) -> Option<Sample> {
         self.last
-    }
-
-    fn is_compared(&self) -> bool {
-        matches!(self.spec.bad, Bad::AboveControl(_) | Bad::BelowControl(_))
     }
 
     fn is_bad(&self, sample: Sample) -> Option<bool> {

@@ -6,7 +6,7 @@
 //!           └ a wave: Trial (one a gate) ─▶ Urn, the e-process ─▶ pass | fail | inconclusive | error
 //! ```
 //!
-//! How it sits on the governor. There, each device earns a longer interval by tests of its own on a side flow, and
+//! How it sits on the governor (`governor/release.rs`). There, each device earns a longer interval by tests of its own, and
 //! [`is_longer_released`](super::policy::Fleet::is_longer_released) says whether what was earned goes out. A rollout
 //! takes the place of that switch for one cohort, from the interval in force to the one that the governor's choice
 //! would allow (the reason is `awaits_release` until then): a device on [`Arm::New`](plan::Arm) is told `min(to, what
@@ -18,6 +18,7 @@
 //! Limits: one rollout a cohort at a time. Late harm to devices of an earlier wave, and to them only, is for the watch
 //! of changes ([`super::change`]), not for the gates.
 
+pub mod ab;
 pub mod audit;
 pub mod buckets;
 mod control;

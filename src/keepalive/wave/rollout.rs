@@ -27,14 +27,8 @@ use super::gate::Verdict;
 use super::metric::{METRICS_MAX, Sample};
 use super::plan::{Arm, Cuts, Role};
 use super::spec::{Command, Evidence, Refused, Spec, State};
-use super::stage::{Beginning, Outcome, Stage};
+use super::stage::{Beginning, Outcome, Stage, longest_wait};
 use crate::time::WallTime;
-
-/// Longest waits after a wave began in which nothing counts: one until a device hears of it, one until its first wait
-/// under the new interval is over.
-const SETTLE_ROUNDS: u64 = 2;
-/// Beyond this no jitter is added: the wire says 6,553.5 s at most.
-const INTERVAL_MAX: Duration = Duration::from_secs(7_000);
 
 /// A rollout of one interval to one cohort.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +40,8 @@ pub struct Rollout {
     occupied: Buckets,
     cuts: Cuts,
     stage: Stage,
+    #[serde(default)]
+    started_ms: i64,
     now_ms: i64,
 }
 
@@ -61,7 +57,8 @@ impl Rollout {
         let now_ms = now.unix_ms();
         let beginning = beginning(&spec, &cuts, &occupied, (0, now_ms));
         let stage = Stage::new(&spec.gates, beginning, None);
-        let mut rollout = Self { spec, state: State::Running, hashing, occupied, cuts, stage, now_ms };
+        let mut rollout =
+            Self { spec, state: State::Running, hashing, occupied, cuts, stage, started_ms: now_ms, now_ms };
         let event = if rollout.spec.to <= rollout.spec.from {
             rollout.turn(State::Released, What::Released, Who::Law, Why::Shorter)
         } else if rollout.cuts.waves() == 0 {
@@ -96,7 +93,7 @@ impl Rollout {
         if !self.stage.is_asked(bucket, part >= self.hashing.call(bucket, round)) {
             return Vec::new();
         }
-        let outcome = self.outcome(evidence, round);
+        let outcome = Outcome::drawn(evidence, self.hashing.draw(evidence.device, round));
         if self.stage.take(bucket, role == Role::Treated, outcome) { self.judge_failure() } else { Vec::new() }
     }
 
@@ -149,6 +146,30 @@ impl Rollout {
         }
     }
 
+    /// The law itself asks for a shorter interval than there was before: nothing is left to release.
+    pub fn withdraw(&mut self, now: WallTime) -> Vec<Event> {
+        self.now_ms = self.now_ms.max(now.unix_ms());
+        if self.is_over_already() {
+            return Vec::new();
+        }
+        vec![self.turn(State::RolledBack, What::RolledBack, Who::Law, Why::Shorter)]
+    }
+
+    /// A person wants no waves any more: all devices have the new interval.
+    pub fn release(&mut self, who: &Arc<str>, why: &Arc<str>, now: WallTime) -> Vec<Event> {
+        self.now_ms = self.now_ms.max(now.unix_ms());
+        if self.is_over_already() {
+            return Vec::new();
+        }
+        let (who, why) = (Who::Person(Arc::clone(who)), Why::Said(Arc::clone(why)));
+        vec![self.turn(State::Released, What::Released, who, why)]
+    }
+
+    /// When the first wave began, and this one.
+    pub fn began(&self) -> [WallTime; 2] {
+        [self.started_ms, self.stage.began_ms].map(WallTime::from_unix_ms)
+    }
+
     /// Where it is.
     pub fn state(&self) -> State {
         self.state
@@ -176,9 +197,7 @@ impl Rollout {
 
     /// How long a round is: a device with the new interval beats at least once in it.
     pub fn round(&self) -> Duration {
-        let part = if self.spec.jitter.is_finite() { self.spec.jitter.clamp(0.0, 1.0) } else { 0.0 };
-        let jitter = self.spec.to.min(INTERVAL_MAX).mul_f64(part);
-        self.spec.to.saturating_add(jitter).max(Duration::from_millis(1))
+        longest_wait(self.spec.to, self.spec.jitter)
     }
 
     /// What a device is in this wave, and what a simulation may tell of many devices at once.
@@ -199,20 +218,7 @@ impl Rollout {
         if !matches!(self.state, State::Running | State::Held) {
             return None;
         }
-        let length = u64::try_from(self.round().as_millis()).unwrap_or(u64::MAX).max(1);
-        let held = self.held_ms();
-        let round = (held / length).checked_sub(SETTLE_ROUNDS)?;
-        self.stage.enter(round);
-        Some((round, (held % length) as f64 / length as f64))
-    }
-
-    /// One of its beats, drawn by a hash where there are several: each device has one chance to fail a round.
-    fn outcome(&self, evidence: &Evidence, round: u64) -> Outcome {
-        let missed = evidence.due.saturating_sub(evidence.confirmed);
-        let draw = self.hashing.draw(evidence.device, round);
-        let is_missed = (evidence.due > 0).then(|| draw * f64::from(evidence.due) < f64::from(missed));
-        let gap_ratio = evidence.gap_ratio.filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
-        Outcome { is_missed, gap_ratio, is_reached: evidence.is_reached, has_adopted: evidence.has_adopted }
+        self.stage.round_at(self.now_ms, self.round())
     }
 
     fn judge_failure(&mut self) -> Vec<Event> {
@@ -249,6 +255,8 @@ impl Rollout {
             at_ms: self.now_ms,
             rollout: Arc::clone(&self.spec.id),
             cohort: Arc::clone(&self.spec.cohort),
+            from: self.spec.from,
+            to: self.spec.to,
             wave: self.stage.wave + 1,
             who,
             what,
@@ -257,17 +265,17 @@ impl Rollout {
         }
     }
 
-    fn held_ms(&self) -> u64 {
-        u64::try_from(self.now_ms.saturating_sub(self.stage.began_ms)).unwrap_or(0)
+    fn is_over_already(&self) -> bool {
+        matches!(self.state, State::Released | State::RolledBack)
     }
 
     fn is_over(&self) -> bool {
-        u128::from(self.held_ms()) >= self.spec.policy.max_hold.as_millis()
+        u128::from(self.stage.held_ms(self.now_ms)) >= self.spec.policy.max_hold.as_millis()
     }
 }
 
 fn beginning(spec: &Spec, cuts: &Cuts, occupied: &Buckets, (wave, at_ms): (usize, i64)) -> Beginning {
     let (from, to) = cuts.slice(wave);
     let population = [occupied.count(from, to), occupied.count(to, BUCKETS)];
-    Beginning { wave, waves: cuts.waves(), at_ms, population, usual: spec.usual_failures }
+    Beginning { wave, waves: cuts.waves(), at_ms, population, usual: spec.usual_failures, odds: 1.0 }
 }

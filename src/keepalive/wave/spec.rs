@@ -79,6 +79,26 @@ pub enum Command {
     Resume,
 }
 
+impl Command {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Promote, Self::Abort, Self::Pause, Self::Resume];
+
+    /// The word of the API and of scenarios.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Abort => "abort",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// The command of this word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|command| command.as_str() == word)
+    }
+}
+
 /// A command that makes no sense now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a rollout that is {state:?} takes no {command:?}")]

@@ -6,19 +6,29 @@
 //! those with the old interval would tell earlier in it, and an outage of seconds late in the round would befall the
 //! treated alone.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::audit::{GateReport, Why};
 use super::buckets::Buckets;
 use super::control::ControlWatch;
 use super::gaps::Gaps;
-use super::gate::{Gate, Trial, Verdict};
+use super::gate::{ArmFigures, Gate, Trial, Verdict};
 use super::metric::{MetricTrial, Sample};
+use super::nats::Nats;
+use super::spec::Evidence;
 use super::stake::{Gates, STOP, reserve};
 
 /// Part of the treated outcomes that have to be those of devices that confirmed the new interval. At 0.8 a release five
 /// times as bad still looks more than four times as bad.
 const ADOPTED_MIN: f64 = 0.8;
+
+/// Longest waits after a wave began in which nothing counts: one until a device hears of it, one until its first wait
+/// under the new interval is over.
+const SETTLE_ROUNDS: u64 = 2;
+/// Beyond this no jitter is added: the wire says 6,553.5 s at most.
+const INTERVAL_MAX: Duration = Duration::from_secs(7_000);
 
 /// One outcome of a bucket: what is `None` was not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -34,6 +44,8 @@ pub(super) struct Outcome {
 pub(super) struct Stage {
     pub(super) wave: usize,
     pub(super) began_ms: i64,
+    /// See [`Beginning::odds`].
+    odds: Nats,
     round: u64,
     /// That told when they were called in this round, and in the one before.
     told: Buckets,
@@ -59,6 +71,25 @@ pub(super) struct Beginning {
     pub(super) population: [u32; 2],
     /// Failures of the control that are usual.
     pub(super) usual: f64,
+    /// How many times as often the treated may fail as the control without being worse for it: 1 where a hash drew them.
+    pub(super) odds: f64,
+}
+
+impl Outcome {
+    /// One of the beats, by a uniform draw where there are several: each device has one chance to fail a round.
+    pub(super) fn drawn(evidence: &Evidence, draw: f64) -> Self {
+        let missed = evidence.due.saturating_sub(evidence.confirmed);
+        let is_missed = (evidence.due > 0).then(|| draw * f64::from(evidence.due) < f64::from(missed));
+        let gap_ratio = evidence.gap_ratio.filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
+        Self { is_missed, gap_ratio, is_reached: evidence.is_reached, has_adopted: evidence.has_adopted }
+    }
+}
+
+/// How long a round is: a device with this interval beats at least once in it.
+pub(super) fn longest_wait(interval: Duration, jitter: f64) -> Duration {
+    let part = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.0 };
+    let added = interval.min(INTERVAL_MAX).mul_f64(part);
+    interval.saturating_add(added).max(Duration::from_millis(1))
 }
 
 impl Stage {
@@ -69,7 +100,7 @@ impl Stage {
         let kept = |share: f64, left: Option<f64>| left.unwrap_or(0.0) + share * reserve;
         let trials = gates.devices.iter().enumerate().map(|(at, gate)| {
             let left = before.and_then(|before| before.trials.get(at)).map(Trial::capital);
-            Trial::new(*gate, beginning.population, kept(gates.share(*gate), left))
+            Trial::new(*gate, beginning.population, kept(gates.share(*gate), left)).with_odds(beginning.odds)
         });
         let queries = gates.queries.iter().enumerate().map(|(at, spec)| {
             let left = before.and_then(|before| before.queries.get(at)).map(MetricTrial::capital);
@@ -78,6 +109,7 @@ impl Stage {
         Self {
             wave: beginning.wave,
             began_ms: beginning.at_ms,
+            odds: Nats::of(beginning.odds),
             round: 0,
             told: Buckets::default(),
             told_before: Buckets::default(),
@@ -93,8 +125,32 @@ impl Stage {
         }
     }
 
+    /// The round that it is then, where outcomes count, and the part of it that has passed; ends those before.
+    pub(super) fn round_at(&mut self, now_ms: i64, length: Duration) -> Option<(u64, f64)> {
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1);
+        let held = self.held_ms(now_ms);
+        let round = (held / length).checked_sub(SETTLE_ROUNDS)?;
+        self.enter(round);
+        Some((round, (held % length) as f64 / length as f64))
+    }
+
+    /// See [`Beginning::odds`].
+    pub(super) fn odds(&self) -> f64 {
+        self.odds.ratio()
+    }
+
+    /// Since the wave began.
+    pub(super) fn held_ms(&self, now_ms: i64) -> u64 {
+        u64::try_from(now_ms.saturating_sub(self.began_ms)).unwrap_or(0)
+    }
+
+    /// What a gate has seen of the treated, and of the control.
+    pub(super) fn figures(&self, gate: Gate) -> Option<(ArmFigures, ArmFigures)> {
+        self.trials.iter().find(|trial| trial.gate() == gate).map(Trial::figures)
+    }
+
     /// Ends the rounds before this one.
-    pub(super) fn enter(&mut self, round: u64) {
+    fn enter(&mut self, round: u64) {
         if round <= self.round {
             return;
         }

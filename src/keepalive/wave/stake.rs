@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
-use super::metric::{Bad, MetricSpec};
+use super::metric::MetricSpec;
 
 /// What the stake of 1 has to become: the inverse of the probability of a false stop in a rollout.
 pub const STOP: f64 = 1_000.0;
@@ -45,8 +45,7 @@ impl Gates {
     }
 
     fn compared(&self) -> usize {
-        let is_compared = |spec: &&MetricSpec| matches!(spec.bad, Bad::AboveControl(_) | Bad::BelowControl(_));
-        self.queries.iter().filter(is_compared).count()
+        self.queries.iter().filter(|spec| spec.bad.is_compared()).count()
     }
 }
 
@@ -62,6 +61,7 @@ pub(super) fn reserve(wave: usize, waves: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keepalive::wave::metric::Bad;
 
     #[test]
     fn no_more_than_one_is_bet_whatever_is_asked_in_however_many_waves() {

@@ -63,6 +63,8 @@ pub struct Urn {
     logs: [Nats; STRATEGIES.len()],
     /// Logarithm of the likelihood of [`DESIGN_RATIO`] over that of 1, from the wave's start.
     design: Nats,
+    /// How many times as likely a treated bucket is drawn as one of the control, if the release does nothing.
+    odds: Nats,
 }
 
 impl Urn {
@@ -73,7 +75,15 @@ impl Urn {
             left: [[treated, control]; LEVELS.len()],
             logs: STRATEGIES.map(|strategy| Nats::of(stake * strategy.share)),
             design: Nats::default(),
+            odds: Nats::default(),
         }
+    }
+
+    /// Where nobody drew the arms, and the treated may fail up to so many times as often without being worse for it. The
+    /// product stays a supermartingale at any ratio up to that, as its factors rise with the treated's part of the urn.
+    #[must_use]
+    pub fn with_odds(self, odds: f64) -> Self {
+        Self { odds: Nats::of(odds), ..self }
     }
 
     /// One more bucket, of a device that is new.
@@ -91,7 +101,8 @@ impl Urn {
         if self.left[level][own] == 0 {
             return;
         }
-        let share = f64::from(treated) / (f64::from(treated) + f64::from(control));
+        let weighed = f64::from(treated) * self.odds.ratio();
+        let share = weighed / (weighed + f64::from(control));
         for (log, strategy) in self.logs.iter_mut().zip(&STRATEGIES).filter(|(_, one)| one.level == failures) {
             *log += step(strategy.ratio, share, is_treated);
         }
