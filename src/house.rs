@@ -74,7 +74,9 @@ impl House {
         let kinds = SourceKinds::of(&config.source);
         let first = Arc::new(policies.set.clone());
         let fleet = config.fleet.as_ref();
-        let fleet = fleet.map(|fleet| FleetRooms::build(fleet, &config, &first, store.as_ref(), clock)).transpose()?;
+        let fleet = fleet
+            .map(|fleet| FleetRooms::build(fleet, &config, &first, store.as_ref(), (clock, metrics.clone())))
+            .transpose()?;
         let on_gap = fleet.as_ref().and_then(|fleet| fleet.on_gap(&config, &monitor));
         let folder = config.policies.clone();
         let (policies, reload) = PolicyWatcher::spawn(folder, kinds, policies, metrics.clone(), shutdown.clone());

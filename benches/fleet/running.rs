@@ -134,7 +134,13 @@ fn wiring() -> (Wiring, Observed) {
     let interval = Duration::from_secs(90);
     let pace = Pace { generation: 1_795_000_000_000, interval, jitter: 64, retry: 0, is_hostile: false };
     let key = cohorts.since(0)[0].key.clone();
-    let order = CohortOrder { key, pace, second_ack_after: None, tell_silences_from: Duration::from_secs(15) };
+    let order = CohortOrder {
+        key,
+        pace,
+        second_ack_after: None,
+        tell_silences_from: Duration::from_secs(15),
+        tell_beats: None,
+    };
     let orders = Orders { generation: pace.generation, cohorts: vec![Arc::new(order)] };
     let (sender, observations) = mpsc::channel(OBSERVATIONS_QUEUE);
     // The loop's end of the commands may close: devices are answered all the same.

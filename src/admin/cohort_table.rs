@@ -44,7 +44,7 @@ fn write_sums(html: &mut String, cohorts: &Cohorts) -> fmt::Result {
     html.push_str("<dl>");
     let tiles = [
         ("Devices", number(devices as f64), "here now"),
-        ("Own pace", number(own as f64), "devices behind a NAT that forgets sooner"),
+        ("Own pace", number(own as f64), "devices with another than their cohort's"),
         ("Learning", number(learning as f64), "cohorts"),
         ("Hostile", number(hostile as f64), "cohorts that the floor cannot serve"),
     ];
@@ -73,7 +73,13 @@ fn write_cohort(html: &mut String, report: &CohortReport) -> fmt::Result {
         number(f64::from(report.devices)),
         percent(report.loss_ratio)
     )?;
-    write!(html, "<td class=\"n\">{} to {} s</td>", seconds(stream.lower_bound), seconds(stream.upper_bound))?;
+    let learnt = format!("{} to {} s", seconds(stream.lower_bound), seconds(stream.upper_bound));
+    match report.pinned.map(seconds) {
+        None => write!(html, "<td class=\"n\">{learnt}</td>")?,
+        // Without an expiry the upper bound is only where the search begins.
+        Some(pin) if report.evidence.expired == 0 => write!(html, "<td class=\"n\">pinned: {pin} s</td>")?,
+        Some(pin) => write!(html, "<td class=\"n\">pinned: {pin} s<br><small>seen: {learnt}</small></td>")?,
+    }
     let (interval, jitter) = (duration(pace.interval), seconds(pace.jitter_max()));
     write!(html, "<td class=\"n\"><b>{interval}</b><br><small>+ up to {jitter} s</small></td>")?;
     writeln!(html, "<td class=\"why\">{}</td></tr></tbody>", Prose(&because(report)))
@@ -89,6 +95,19 @@ mod tests {
         let mut html = String::new();
         write_cohorts(&mut html, &Cohorts::default()).expect("a string takes all");
         assert_eq!(html, "");
+    }
+
+    #[test]
+    fn a_pin_stands_in_the_place_of_a_lifetime_that_nothing_was_seen_of() {
+        let shown = |expired| {
+            let mut report = sample::cohort("carrier=a", 3);
+            (report.pinned, report.evidence.expired) = (Some(std::time::Duration::from_millis(2_500)), expired);
+            let mut html = String::new();
+            write_cohort(&mut html, &report).expect("a string takes all");
+            html
+        };
+        assert!(shown(0).contains("<td class=\"n\">pinned: 2.5 s</td>") && !shown(0).contains("113"), "{}", shown(0));
+        assert!(shown(2).contains("pinned: 2.5 s<br><small>seen: 111 to 113 s</small>"), "{}", shown(2));
     }
 
     #[test]

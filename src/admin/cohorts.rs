@@ -22,6 +22,8 @@ pub(super) struct Row<'a> {
     /// The most that a device adds to the interval.
     jitter_s: f64,
     evidence: EvidenceRow,
+    /// What the operator's pin says, where one is in force.
+    nat_timeout_s: Option<f64>,
     devices: u32,
     verdict: &'static str,
     reason: &'static str,
@@ -99,6 +101,7 @@ fn row(report: &CohortReport) -> Row<'_> {
         interval_s: report.pace.interval.as_secs_f64(),
         jitter_s: report.pace.jitter_max().as_secs_f64(),
         evidence: EvidenceRow { survived: seen.survived, expired: seen.expired, lost: seen.lost },
+        nat_timeout_s: report.pinned.map(|timeout| timeout.as_secs_f64()),
         devices: report.devices,
         verdict: report.verdict.as_str(),
         reason: report.reason.as_str(),

@@ -12,11 +12,16 @@ mod case;
 mod cohort_table;
 mod cohorts;
 mod decisions;
+mod events;
 mod exposition;
 mod monitored;
 mod paced;
 mod page;
 mod process;
+pub mod rollout_json;
+mod rollout_rows;
+mod rollout_table;
+mod rollouts;
 mod routes;
 #[cfg(test)]
 mod sample;
@@ -32,7 +37,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::server::{Admin, BindError};
 pub use self::tokens::TokenFileError;
+use crate::controller::audit::AuditLog;
 use crate::controller::keepalive::CohortReports;
+use crate::controller::rollouts::{RolloutBoard, RolloutCommands};
 use crate::controller::snapshot::Published;
 use crate::fleet::down::DoorsDown;
 use crate::fleet::grpc::GatewayCounts;
@@ -67,12 +74,25 @@ pub struct AdminState {
 pub struct FleetState {
     /// What is known of the cohorts.
     pub cohorts: CohortReports,
+    /// Rollouts: records, commands, the audit.
+    pub rollouts: Option<RolloutDesk>,
     /// The heartbeats' door.
     pub heartbeats: Option<Handle>,
     /// The gateways' door.
     pub gateways: Option<GatewayCounts>,
     /// Doors that ended before the process did.
     pub down: DoorsDown,
+}
+
+/// What there is to tell of rollouts, and where commands about them go.
+#[derive(Debug, Clone)]
+pub struct RolloutDesk {
+    /// Their records.
+    pub board: RolloutBoard,
+    /// To the loop.
+    pub commands: RolloutCommands,
+    /// What happened.
+    pub audit: AuditLog,
 }
 
 /// A request to reload; answered with a report for people, or the errors for which the last good set stays.

@@ -6,13 +6,15 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::FleetState;
 use super::cohorts::shown;
 use super::exposition::{gauge, single};
 use super::monitored::{counter, family};
+use super::{FleetState, RolloutDesk};
 use crate::fleet::heartbeat::counters::Count;
 use crate::fleet::heartbeat::handle::Handle;
-use crate::keepalive::report::{CohortReport, LifetimeReport, Verdict};
+use crate::keepalive::cohort::Transport;
+use crate::keepalive::report::{CohortReport, LifetimeReport, RolloutReport, Verdict};
+use crate::keepalive::wave::spec::State;
 
 /// The finest that a lifetime is told in labels: cells of 1 %, so that the value does not change with each observation.
 const CELL: f64 = 1.01;
@@ -32,6 +34,9 @@ impl Collector for FleetCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         if let Some(heartbeats) = &self.0.heartbeats {
             heartbeat(&mut encoder, heartbeats)?;
+        }
+        if let Some(desk) = &self.0.rollouts {
+            rollouts(&mut encoder, desk)?;
         }
         let cohorts = self.0.cohorts.load();
         let reports = shown(&cohorts);
@@ -62,6 +67,42 @@ fn heartbeat(encoder: &mut DescriptorEncoder<'_>, door: &Handle) -> fmt::Result 
     family(encoder, ("flyball_heartbeat_events", "What else came to pass at the heartbeats' door"), series)?;
     let name = ("flyball_heartbeat_devices", "Devices that the heartbeats' door knows");
     single(encoder, name, door.devices() as f64)
+}
+
+/// Those under way, at most 64 of them, and how many of those that are remembered ended how.
+fn rollouts(encoder: &mut DescriptorEncoder<'_>, desk: &RolloutDesk) -> fmt::Result {
+    let records = desk.board.load();
+    let under_way = || records.iter().filter(|record| record.ended_at.is_none()).map(|record| &record.report);
+    let of = |report: &RolloutReport| {
+        let transport = report.transport.map_or("any", Transport::as_str);
+        [("cohort", report.spec.cohort.to_string()), ("transport", transport.to_owned())]
+    };
+    let states = under_way().map(|report| {
+        let [cohort, transport] = of(report);
+        ([cohort, transport, ("state", state(report.state).to_owned())], Some(1.0))
+    });
+    gauge(encoder, ("flyball_rollout_state", "A rollout under way, and where it is"), states.collect::<Vec<_>>())?;
+    let waves: Vec<_> = under_way().map(|report| (of(report), Some(report.wave.0 as f64))).collect();
+    gauge(encoder, ("flyball_rollout_wave", "Its wave, counted from 1"), waves)?;
+    let evidence = |report: &RolloutReport| report.gates.iter().map(|gate| gate.evidence()).sum::<f64>();
+    let evidence: Vec<_> = under_way().map(|report| (of(report), Some(evidence(report)))).collect();
+    gauge(encoder, ("flyball_rollout_evidence", "That it is worse than its control: 1000 stops it"), evidence)?;
+    let ended = [State::Released, State::RolledBack].map(|ended| {
+        let count = records.iter().filter(|record| record.report.state == ended).count();
+        ([("state", state(ended))], Some(count as f64))
+    });
+    gauge(encoder, ("flyball_rollouts", "Rollouts that ended, of the 256 that are remembered"), ended)
+}
+
+/// As the API calls it.
+pub(super) const fn state(state: State) -> &'static str {
+    match state {
+        State::Running => "running",
+        State::Held => "held",
+        State::Paused => "paused",
+        State::Released => "released",
+        State::RolledBack => "rolled_back",
+    }
 }
 
 fn lifetimes(encoder: &mut DescriptorEncoder<'_>, reports: &[&CohortReport]) -> fmt::Result {

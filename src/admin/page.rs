@@ -3,14 +3,17 @@
 //! whatever is not a literal of this file passes through [`Escaped`].
 
 use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::because::{because, because_degraded, because_of_budget};
 use super::case::{Case, law_name, mode_name, source_age};
 use super::cohort_table::write_cohorts;
+use super::rollout_table::write_rollouts;
 use super::text::{Plain, duration, number, percent};
 use crate::controller::keepalive::Cohorts;
+use crate::controller::rollouts::Record;
 use crate::controller::snapshot::Snapshot;
 use crate::sampling::decision::{PolicyDecision, ServiceDecision};
 use crate::sampling::policy::{Mode, Policy};
@@ -37,6 +40,7 @@ pub(super) struct Shown<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// Of the second.
     pub(super) cohorts: &'a Cohorts,
+    pub(super) rollouts: &'a [Arc<Record>],
     /// The program's.
     pub(super) version: &'a str,
     /// When.
@@ -89,12 +93,13 @@ fn write_page(html: &mut String, page: &Shown<'_>, filter: &Filter) -> fmt::Resu
         write_policy(html, snapshot, policy, &shown, now)?;
     }
     write_cohorts(html, page.cohorts)?;
+    write_rollouts(html, page.rollouts)?;
     write!(
         html,
         r#"</main>
 <footer>
 <p>Snapshot of <time>{published}</time>. Why is a rate what it is, in a terminal: <code>flyball explain SERVICE</code></p>
-<nav aria-label="Machine-readable"><a href="api/v1/decisions">decisions</a> <a href="api/v1/cohorts">cohorts</a> <a href="status">status</a> <a href="metrics">metrics</a> <a href="readyz">readyz</a> <a href="livez">livez</a></nav>
+<nav aria-label="Machine-readable"><a href="api/v1/decisions">decisions</a> <a href="api/v1/cohorts">cohorts</a> <a href="api/v1/rollouts">rollouts</a> <a href="status">status</a> <a href="metrics">metrics</a> <a href="readyz">readyz</a> <a href="livez">livez</a></nav>
 </footer>
 </body>
 </html>
@@ -322,7 +327,13 @@ mod tests {
         let mut snapshot = Snapshot::empty(7, policy.decided_at);
         snapshot.decisions = vec![Arc::new(policy)];
         let cohorts = Cohorts::default();
-        let shown = Shown { snapshot: &snapshot, cohorts: &cohorts, version: "1.2.3", now: snapshot.published_at };
+        let shown = Shown {
+            snapshot: &snapshot,
+            cohorts: &cohorts,
+            rollouts: &[],
+            version: "1.2.3",
+            now: snapshot.published_at,
+        };
         render(&shown, &Filter { q: q.into() })
     }
 

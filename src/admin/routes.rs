@@ -21,7 +21,7 @@ use super::access::{self, Refusal};
 use super::page::{self, Filter, Shown};
 use super::server::Peer;
 use super::status::{readiness, status};
-use super::{AdminState, cohorts, decisions, exposition};
+use super::{AdminState, cohorts, decisions, exposition, rollouts};
 use crate::controller::snapshot::Snapshot;
 
 /// A reload reads a folder of files; one that takes longer is still carried out, and its client is told so.
@@ -34,13 +34,13 @@ const FILTER_MAX_BYTES: usize = 256;
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                                        connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-struct Shared {
-    state: AdminState,
+pub(super) struct Shared {
+    pub(super) state: AdminState,
     token_file: Option<PathBuf>,
     registry: Registry,
 }
 
-type Room = State<Arc<Shared>>;
+pub(super) type Room = State<Arc<Shared>>;
 
 pub(super) fn router(token_file: Option<PathBuf>, state: AdminState) -> Router {
     let registry = exposition::registry(&state);
@@ -57,6 +57,7 @@ pub(super) fn router(token_file: Option<PathBuf>, state: AdminState) -> Router {
         .route("/api/v1/decisions", get(all_decisions))
         .route("/api/v1/decisions/{*service}", get(service_decisions))
         .route("/api/v1/cohorts", get(all_cohorts))
+        .merge(rollouts::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::map_response(harden))
@@ -74,6 +75,7 @@ async fn index(State(room): Room, filter: Result<Query<Filter>, QueryRejection>)
     let shown = Shown {
         snapshot: &room.state.published.load_full(),
         cohorts: &room.state.fleet.cohorts.load(),
+        rollouts: &room.state.fleet.rollouts.as_ref().map(|desk| desk.board.load()).unwrap_or_default(),
         version: room.state.version,
         now: room.state.clock.now().wall,
     };
@@ -156,17 +158,7 @@ async fn reload(
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Json<serde_json::Value>, Response<Body>> {
-    let by = tokio::task::spawn_blocking({
-        let room = Arc::clone(&room);
-        move || access::writer(room.token_file.as_deref(), peer, &headers)
-    });
-    let who = by.await.map_err(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "the access check failed"))?.map_err(
-        |refusal| {
-            let error: &dyn std::error::Error = &refusal;
-            tracing::warn!(action = "reload", %peer, error, "admin: write refused");
-            refused(&refusal)
-        },
-    )?;
+    let who = writer(&room, peer, headers, "reload").await?;
     let (reply, result) = oneshot::channel();
     if room.state.reload.try_send(reply).is_err() {
         return Err(error(StatusCode::SERVICE_UNAVAILABLE, "a reload is waiting already, or the process is ending"));
@@ -179,6 +171,24 @@ async fn reload(
         Ok(Err(_)) => Err(error(StatusCode::INTERNAL_SERVER_ERROR, "the reload failed")),
         Err(_) => Err(error(StatusCode::GATEWAY_TIMEOUT, "the reload goes on; its outcome will be in the log")),
     }
+}
+
+/// Who may write, and is writing.
+pub(super) async fn writer(
+    room: &Arc<Shared>,
+    peer: std::net::SocketAddr,
+    headers: HeaderMap,
+    action: &'static str,
+) -> Result<String, Response<Body>> {
+    let by = tokio::task::spawn_blocking({
+        let room = Arc::clone(room);
+        move || access::writer(room.token_file.as_deref(), peer, &headers)
+    });
+    by.await.map_err(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "the access check failed"))?.map_err(|refusal| {
+        let error: &dyn std::error::Error = &refusal;
+        tracing::warn!(action, %peer, error, "admin: write refused");
+        refused(&refusal)
+    })
 }
 
 const GONE: &str = "the process is ending";
@@ -213,7 +223,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Response<Body> {
 }
 
 /// Every error is a JSON object with an `error` for people.
-fn error(status: StatusCode, text: &str) -> Response<Body> {
+pub(super) fn error(status: StatusCode, text: &str) -> Response<Body> {
     (status, Json(json!({ "error": text }))).into_response()
 }
 

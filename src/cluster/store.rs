@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::backends::InMemoryBackend;
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
 
 use crate::controller::memory::Memories;
 use crate::keepalive::governor::memory::Memory as KeepaliveMemory;
@@ -25,7 +28,7 @@ const LEARNT: &str = "learnt";
 /// The state folder of one process. Cheap to clone: clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
     path: PathBuf,
 }
 
@@ -115,10 +118,8 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn load_keepalive(&self) -> Result<KeepaliveMemory, StoreError> {
-        let bytes = self.keepalive_bytes().map_err(|source| self.error(source))?;
-        let Some(bytes) = bytes else { return Ok(KeepaliveMemory::default()) };
-        let warn = |error: &serde_json::Error| tracing::warn!(%error, "cannot read what the second loop had learnt");
-        Ok(serde_json::from_slice(&bytes).inspect_err(warn).unwrap_or_default())
+        let bytes = keepalive_bytes(&*self.database).map_err(|source| self.error(source))?;
+        Ok(learnt(bytes))
     }
 
     /// Replaces what the second loop learnt.
@@ -135,16 +136,7 @@ impl Store {
         write().map_err(|source| self.error(source))
     }
 
-    fn keepalive_bytes(&self) -> Result<Option<Vec<u8>>, redb::Error> {
-        let table = match self.database.begin_read()?.open_table(KEEPALIVE) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(table.get(LEARNT)?.map(|bytes| bytes.value().to_vec()))
-    }
-
-    fn error(&self, source: redb::Error) -> StoreError {
+    pub(super) fn error(&self, source: redb::Error) -> StoreError {
         StoreError::Database { path: self.path.clone(), source: Box::new(source) }
     }
 
@@ -183,6 +175,49 @@ impl Store {
     }
 }
 
+/// What the second loop of the process that had this state folder learnt, without a change to a byte of it; `None` where
+/// there is none.
+///
+/// # Errors
+/// A process has the folder now, or the file cannot be read.
+pub fn peek_keepalive(folder: &Path) -> Result<Option<KeepaliveMemory>, StoreError> {
+    let path = folder.join(FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |source: redb::Error| StoreError::Database { path: path.clone(), source: Box::new(source) };
+    let bytes = match ReadOnlyDatabase::open(&path) {
+        Ok(database) => keepalive_bytes(&database),
+        Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse { path }),
+        Err(DatabaseError::RepairAborted) => repaired_copy(&path).and_then(|copy| keepalive_bytes(&copy)),
+        Err(error) => return Err(failed(error.into())),
+    };
+    Ok(Some(learnt(bytes.map_err(failed)?)))
+}
+
+/// A process that was killed leaves a file that has to be repaired before it can be read: a copy in memory is.
+fn repaired_copy(path: &Path) -> Result<Database, redb::Error> {
+    let bytes = std::fs::read(path).map_err(redb::Error::Io)?;
+    let backend = InMemoryBackend::new();
+    backend.set_len(bytes.len() as u64).map_err(redb::Error::Io)?;
+    backend.write(0, &bytes).map_err(redb::Error::Io)?;
+    Ok(Database::builder().create_with_backend(backend)?)
+}
+
+fn keepalive_bytes(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, redb::Error> {
+    let table = match database.begin_read()?.open_table(KEEPALIVE) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(table.get(LEARNT)?.map(|bytes| bytes.value().to_vec()))
+}
+
+fn learnt(bytes: Option<Vec<u8>>) -> KeepaliveMemory {
+    let warn = |error: &serde_json::Error| tracing::warn!(%error, "cannot read what the second loop had learnt");
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).inspect_err(warn).ok()).unwrap_or_default()
+}
+
 /// Writes in a thread of its own, so that a slow disk delays no tick; the newest memories win.
 #[derive(Debug)]
 pub struct Saver<T> {
@@ -204,11 +239,10 @@ impl<T: Send + 'static> Saver<T> {
         Self { sender: Some(sender), thread: thread.ok() }
     }
 
-    /// Hands over; while the thread is busy the hand-over is left out, because the next tick brings newer ones.
-    pub fn save(&self, memories: T) {
-        if let Some(sender) = &self.sender {
-            let _ = sender.try_send(memories);
-        }
+    /// Hands over; while the thread is busy the hand-over is left out, because the next tick brings newer ones. Whether
+    /// it was taken.
+    pub fn save(&self, memories: T) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.try_send(memories).is_ok())
     }
 
     /// Writes `last` and ends the thread. Blocks for as long as the disk takes.

@@ -10,6 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::AuditLog;
+use super::released::{Heard, RolloutRoom, Value};
+use super::rollouts::{RolloutBoard, RolloutCommand, RolloutCommands};
+use crate::cluster::ledger::Ledger;
 use crate::cluster::store::Saver;
 use crate::fleet::cohorts::CohortTable;
 use crate::fleet::grpc::GatewayHandle;
@@ -23,12 +27,15 @@ use crate::keepalive::order::{DeviceCommand, Orders};
 use crate::keepalive::policy::Fleets;
 use crate::keepalive::report::CohortReport;
 use crate::policy::PolicySet;
+use crate::source::Asker;
 use crate::time::Clock;
 
 /// Time between two decisions. A halved timeout is answered within one heartbeat; a second is nothing beside it.
 const DECIDE_EVERY: Duration = Duration::from_secs(1);
 /// Decisions between two savings: a minute's learning is lost at most.
 const DECISIONS_A_SAVING: u32 = 60;
+/// The same while a rollout is under way, beside its steps, which are saved as they happen.
+const DECISIONS_A_SAVING_ROLLOUTS: u32 = 5;
 /// Batches of observations that are taken in at once, so that a flood of them delays no decision.
 const BATCHES_AT_ONCE: usize = 64;
 
@@ -50,6 +57,9 @@ pub struct KeepaliveLoop {
     observe: mpsc::Sender<Vec<Observation>>,
     observed: mpsc::Receiver<Vec<Observation>>,
     saver: Option<Saver<Memory>>,
+    /// What is to be saved was not taken, or has not been offered.
+    is_save_due: bool,
+    rollouts: RolloutRoom,
 }
 
 /// Where the rest of the house reads what is known of each cohort. Cheap to clone: clones share it.
@@ -104,6 +114,8 @@ impl KeepaliveLoop {
             observe,
             observed,
             saver,
+            is_save_due: false,
+            rollouts: RolloutRoom::new(),
         };
         this.decide();
         this
@@ -132,6 +144,17 @@ impl KeepaliveLoop {
         self.gateways = Some(handle);
     }
 
+    /// Where what happens is written down, records of rollouts that an earlier process wrote, and who is asked for the
+    /// values of queries.
+    pub fn set_books(&mut self, audit: AuditLog, written: &[Vec<u8>], ledger: Option<Ledger>, asker: Option<Asker>) {
+        self.rollouts.set_books(audit, written, ledger, asker);
+    }
+
+    /// Where records of rollouts are read, and commands about them are taken.
+    pub fn rollouts(&self) -> (RolloutBoard, RolloutCommands) {
+        self.rollouts.doors()
+    }
+
     /// For who only sees: the way in for observations, and the cohorts that they are of.
     pub fn inlet(&self) -> (mpsc::Sender<Vec<Observation>>, Arc<CohortTable>) {
         (self.observe.clone(), Arc::clone(&self.cohorts))
@@ -156,17 +179,22 @@ impl KeepaliveLoop {
                 _ = decisions.tick() => {
                     self.decide();
                     since_saving += 1;
-                    if since_saving >= DECISIONS_A_SAVING {
+                    if self.is_save_due || since_saving >= self.decisions_a_saving() {
                         since_saving = 0;
                         self.save();
                     }
                 }
+                Some(heard) = self.rollouts.heard() => match heard {
+                    Heard::Command(command) => self.obey(command),
+                    Heard::Value(value) => self.sample(&value),
+                },
                 _ = self.observed.recv_many(&mut batches, BATCHES_AT_ONCE) => self.take(&mut batches),
             }
         }
         if let Some(saver) = self.saver.take() {
             saver.finish(self.governor.memory());
         }
+        self.rollouts.finish();
     }
 
     fn replace_fleets(&mut self, policies: &PolicySet) {
@@ -198,15 +226,35 @@ impl KeepaliveLoop {
 
     fn decide(&mut self) {
         self.tell_cohorts();
-        let decided = self.governor.decide(self.clock.now());
+        let now = self.clock.now();
+        let decided = self.governor.decide(now);
         let generation = decided.orders.generation;
         if decided.is_changed {
-            log_changes(&self.orders.load(), &decided.orders);
+            let reports = self.governor.reports();
+            self.rollouts.note_paces(&self.orders.load(), &decided.orders, &reports, now.wall);
             self.orders.store(decided.orders);
             self.changed.send_replace(generation);
         }
         self.reports.publish(generation, self.governor.reports());
         self.command(decided.commands);
+        self.is_save_due |= !decided.events.is_empty();
+        self.rollouts.note(self.governor.rollouts(), &decided.events, now.wall);
+        self.rollouts.ask(&self.governor, now);
+    }
+
+    /// What a person says is decided at once, so that who asked sees what came of it.
+    fn obey(&mut self, command: RolloutCommand) {
+        let RolloutCommand { id, command, who, why, reply } = command;
+        let done = self.governor.command(&id, command, (&who, &why), self.clock.now().wall);
+        self.decide();
+        if self.is_save_due {
+            self.save();
+        }
+        let _ = reply.send(self.rollouts.result(&id, command, done));
+    }
+
+    fn sample(&mut self, value: &Value) {
+        self.governor.sample(&value.rollout, value.query, value.sample, self.clock.now().wall);
     }
 
     /// Each command to the edge that its device comes by; what an edge has no room for is left out.
@@ -222,21 +270,15 @@ impl KeepaliveLoop {
         }
     }
 
-    fn save(&self) {
+    fn save(&mut self) {
         if let Some(saver) = &self.saver {
-            saver.save(self.governor.memory());
+            self.is_save_due = !saver.save(self.governor.memory());
         }
     }
-}
 
-/// A line for each cohort whose pace is another, not for each decision.
-fn log_changes(before: &Orders, now: &Orders) {
-    for (index, order) in now.cohorts.iter().enumerate() {
-        let earlier = before.cohorts.get(index);
-        if earlier.is_none_or(|earlier| earlier.pace != order.pace) {
-            let (cohort, transport, interval) = (&order.key.name, order.key.transport, order.pace.interval);
-            tracing::info!(%cohort, %transport, ?interval, generation = order.pace.generation, "another pace");
-        }
+    /// The evidence of a rollout is worth more than a minute of learning.
+    fn decisions_a_saving(&self) -> u32 {
+        if self.rollouts.is_under_way() { DECISIONS_A_SAVING_ROLLOUTS } else { DECISIONS_A_SAVING }
     }
 }
 
@@ -322,7 +364,8 @@ mod tests {
         let (mut udp, mut tcp) = (this.wiring(Transport::Udp), this.wiring(Transport::Tcp));
         let [a, b] = [Transport::Udp, Transport::Tcp].map(|transport| this.cohorts.resolve(&labels("a"), transport));
         this.decide();
-        let command = |cohort| DeviceCommand { device: DeviceId([1; 16]), cohort, order: DeviceOrder::Cohort };
+        let command =
+            |cohort| DeviceCommand { device: DeviceId([1; 16]), cohort, order: DeviceOrder::Cohort, is_urgent: false };
         this.command(vec![command(a), command(b)]);
         assert_eq!(udp.commands.try_recv().expect("its own"), [command(a)]);
         assert_eq!(tcp.commands.try_recv().expect("its own"), [command(b)]);

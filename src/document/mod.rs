@@ -139,6 +139,24 @@ impl Node {
         }
     }
 
+    /// The same as JSON; numbers that JSON has not are text.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::List(nodes) => nodes.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+            Value::Scalar(text, scalar) => match scalar {
+                Scalar::Text | Scalar::Untyped => Json::from(text.as_str()),
+                Scalar::Bool(value) => Json::from(*value),
+                Scalar::Integer(value) => i64::try_from(*value).map_or_else(|_| Json::from(text.as_str()), Json::from),
+                Scalar::Float(value) => {
+                    serde_json::Number::from_f64(*value).map_or_else(|| Json::from(text.as_str()), Json::from)
+                }
+            },
+        }
+    }
+
     /// A scalar's text as written.
     pub fn text(&self) -> Option<&str> {
         match &self.value {

@@ -8,5 +8,6 @@ pub mod keys;
 pub mod passive;
 pub mod prefixes;
 pub mod registry;
+pub mod scanned;
 mod sys;
 pub mod wiring;

@@ -12,7 +12,7 @@ use crate::keepalive::order::{DeviceCommand, Orders};
 /// Batches of observations that wait for the loop; an edge drops what does not fit, and counts it: statistics lose
 /// nothing but time by it.
 pub const OBSERVATIONS_QUEUE: usize = 1_024;
-/// Batches of commands that wait for an edge; more are dropped by the loop, which orders again.
+/// Batches of commands that wait for an edge. More are dropped: tests are ordered again, a pace when its device comes back.
 pub const COMMANDS_QUEUE: usize = 256;
 
 /// What an edge is given.

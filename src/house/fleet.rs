@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
-use crate::admin::FleetState;
+use crate::admin::{FleetState, RolloutDesk};
+use crate::cluster::ledger::Ledger;
 use crate::cluster::store::{Saver, Store};
 use crate::config::{Config, FleetConfig, KeyFile};
+use crate::controller::audit::AuditLog;
 use crate::controller::keepalive::KeepaliveLoop;
 use crate::error_chain::chain;
 use crate::fleet::down::{Door, DoorsDown};
@@ -28,6 +30,8 @@ use crate::monitor::clock::KernelClock;
 use crate::monitor::key::Key;
 use crate::monitor::room::{OnGap, Room};
 use crate::policy::PolicySet;
+use crate::source::Asker;
+use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 
 /// Connections beside the sessions: those that have not said hello yet, or that end.
@@ -50,13 +54,19 @@ impl FleetRooms {
         config: &Config,
         policies: &PolicySet,
         store: Option<&Store>,
-        clock: Clock,
+        (clock, metrics): (Clock, Metrics),
     ) -> anyhow::Result<Self> {
         let memory = store.map(Store::load_keepalive).transpose().context("what the second loop learnt")?;
         let saver = store.map(|store| Saver::start(store.clone(), Store::save_keepalive));
         let mut keepalive = KeepaliveLoop::new(clock, policies, memory.unwrap_or_default(), saver);
-        let mut state =
-            FleetState { cohorts: keepalive.reports(), down: DoorsDown::default(), ..FleetState::default() };
+        let written = store.map(Store::load_ledger).transpose().context("the audit of the second loop")?;
+        let (written, ledger) = (written.unwrap_or_default(), store.cloned().map(Ledger::start));
+        let audit = AuditLog::new(written.entries, ledger.clone(), clock.now().wall);
+        let asker = Asker::new(&config.source, metrics).context("source")?;
+        keepalive.set_books(audit.clone(), &written.rollouts, ledger, asker);
+        let (rollouts, commands) = keepalive.rollouts();
+        let rollouts = Some(RolloutDesk { board: rollouts, commands, audit });
+        let mut state = FleetState { cohorts: keepalive.reports(), rollouts, ..FleetState::default() };
         let (mut heartbeat, mut gateways, mut keys) = (None, None, None);
         if let Some(file) = &fleet.keys {
             heartbeat = heartbeats(fleet, file, config, clock, &mut keepalive)?;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A device's labels, sorted by key.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
@@ -13,7 +15,8 @@ pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 pub struct CohortIndex(pub u32);
 
 /// What the device's packets are carried by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// Datagrams.
     Udp,
@@ -22,7 +25,7 @@ pub enum Transport {
 }
 
 /// A cohort's name: `carrier=a,region=eu`, keys sorted, and its transport.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CohortKey {
     /// The labels in one string; `unknown` where a device has none of them.
     pub name: Arc<str>,
@@ -57,6 +60,17 @@ impl CohortKey {
         let parts: Vec<String> = by.iter().map(|key| format!("{key}={}", value(key))).collect();
         Self { name: parts.join(",").into(), transport }
     }
+
+    /// The labels that its name says: none of `unknown`, nor of a name whose values hold `,` or `=`.
+    pub fn labels(&self) -> Labels {
+        let parts: Option<Labels> = self.name.split(',').map(|part| part.split_once('=')).map(pair).collect();
+        parts.unwrap_or_default()
+    }
+}
+
+fn pair(part: Option<(&str, &str)>) -> Option<(Arc<str>, Arc<str>)> {
+    let (key, value) = part?;
+    (!value.contains('=')).then(|| (key.into(), value.into()))
 }
 
 impl Transport {

@@ -37,6 +37,8 @@ pub enum ObservationKind {
         device: DeviceId,
         /// Whether it answers probe orders. Devices of other makers may not.
         can_probe: bool,
+        /// Its edge tells it a pace of its own, which an earlier process may have ordered.
+        has_own: bool,
     },
     /// A device was not heard of for longer than its pace and all retries: off, out of coverage, or gone.
     Absent {
@@ -54,6 +56,8 @@ pub enum ObservationKind {
         /// Those that had to be sent again, because nothing answered.
         unanswered: u32,
     },
+    /// A beat of a device whose cohort has a rollout, or one that did not come.
+    Beat(Beat),
     /// The server sent to a device unasked, and the device confirmed or did not.
     Push {
         /// To whom.
@@ -63,6 +67,21 @@ pub enum ObservationKind {
         /// Whether the device confirmed.
         is_confirmed: bool,
     },
+}
+
+/// What a device's beat shows of the interval that it has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beat {
+    /// Who.
+    pub device: DeviceId,
+    /// It came in time, from where the device was thought to be, and what it was answered came back.
+    pub is_confirmed: bool,
+    /// The gap before it, over the longest wait that was intended; `None` where it has not come.
+    pub gap_ratio: Option<f32>,
+    /// Whether what was sent to the device just before had passed, where something was.
+    pub is_reached: Option<bool>,
+    /// The device says that it has the pace which it was told last.
+    pub has_adopted: bool,
 }
 
 /// A silence of the message-bearing binding.

@@ -31,6 +31,10 @@ pub struct CohortOrder {
     pub second_ack_after: Option<Duration>,
     /// Silences of at least this are told as observations; shorter ones teach nothing more.
     pub tell_silences_from: Duration,
+    /// A rollout judges the devices' beats: each is told, and so is a silence that is longer than this, the longest wait
+    /// under the new interval, whichever interval the device has. Before a beat is due its device is sent something, so
+    /// that the beat shows whether that passed. `None` = nothing of this.
+    pub tell_beats: Option<Duration>,
 }
 
 /// Something for one device.
@@ -42,6 +46,8 @@ pub struct DeviceCommand {
     pub cohort: CohortIndex,
     /// What.
     pub order: DeviceOrder,
+    /// It is shorter than what the device has, and a release was taken back: it is sent at once, unasked.
+    pub is_urgent: bool,
 }
 
 /// Something for one device.
@@ -63,6 +69,12 @@ pub enum DeviceOrder {
 impl Orders {
     /// The cohort's order; that of unknown devices for an index that is not there yet.
     pub fn cohort(&self, index: CohortIndex) -> Option<&Arc<CohortOrder>> {
-        self.cohorts.get(index.0 as usize).or_else(|| self.cohorts.first())
+        self.decided(index).or_else(|| self.cohorts.first())
+    }
+
+    /// The cohort's own order; none where nothing is decided for it yet, as in the first second of a process. A device keeps
+    /// what it has until then.
+    pub fn decided(&self, index: CohortIndex) -> Option<&Arc<CohortOrder>> {
+        self.cohorts.get(index.0 as usize)
     }
 }

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_sdk::device::jitter::Pace;
+use serde::{Deserialize, Serialize};
 
-use super::cohort::CohortKey;
+use super::cohort::{CohortKey, Transport};
 use super::observation::BindingClass;
+use super::wave::audit::GateReport;
+use super::wave::gate;
+use super::wave::spec::{Spec, State};
 use crate::time::WallTime;
 
 /// One cohort.
@@ -28,14 +32,71 @@ pub struct CohortReport {
     pub loss_ratio: f64,
     /// What was seen.
     pub evidence: Evidence,
+    /// The lifetime that the operator's pin says, where one is in force.
+    pub pinned: Option<Duration>,
     /// In one word.
     pub verdict: Verdict,
     /// Why the pace is what it is.
     pub reason: Reason,
+    /// The rollout under way, or the last one where it was taken back.
+    pub rollout: Option<RolloutBrief>,
     /// What it would cost to know the lifetime to 1 %: tests still to be made.
     pub tests_to_be_surer: u32,
     /// When the pace was changed last.
     pub decided_at: WallTime,
+}
+
+/// A rollout in a few words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutBrief {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What it releases.
+    pub to: Duration,
+    /// The wave, counted from 1, and how many there are.
+    pub wave: (usize, usize),
+    /// Where it is.
+    pub state: State,
+    /// Where it was taken back: when the same is tried again, if nothing else changes before.
+    pub again_at: Option<WallTime>,
+}
+
+/// The groups of an AB test: values of the label `by`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsReport {
+    /// Which label.
+    pub by: Arc<str>,
+    /// Of plan A.
+    pub a: Vec<Arc<str>>,
+    /// Of plan B.
+    pub b: Vec<Arc<str>>,
+}
+
+/// A rollout at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutReport {
+    /// What is released, and how.
+    pub spec: Spec,
+    /// Whose file asks for it.
+    pub fleet: Option<Arc<str>>,
+    /// Of an AB test.
+    pub groups: Option<GroupsReport>,
+    /// How its devices come; `None` = an AB test asks everybody.
+    pub transport: Option<Transport>,
+    /// Where it is.
+    pub state: State,
+    /// Of the wave as it stands.
+    pub verdict: gate::Verdict,
+    /// The wave, counted from 1, and how many there are.
+    pub wave: (usize, usize),
+    /// When the first wave began, and this one.
+    pub began: [WallTime; 2],
+    /// The longest wait under the new interval.
+    pub round: Duration,
+    /// Devices here, those of them that are to have the new interval, and those that confirmed it.
+    pub devices: [u32; 3],
+    /// What each gate shows.
+    pub gates: Vec<GateReport>,
 }
 
 /// How long one class of bindings lives.
@@ -65,7 +126,8 @@ pub struct Evidence {
 }
 
 /// A cohort's state in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Not known well enough to leave the prior's floor.
     Learning,
@@ -100,6 +162,12 @@ pub enum Reason {
     Hysteresis,
     /// The bound would allow a longer interval, which waits for its release.
     AwaitsRelease,
+    /// An AB test of the fleet file has it.
+    AbTest,
+    /// A longer interval is being released in waves.
+    Rollout,
+    /// A longer interval was released and taken back.
+    RolledBack,
     /// The floor cannot serve this NAT.
     Hostile,
     /// All cohorts show one value: suspect the load balancer in front of the server.
@@ -132,6 +200,9 @@ impl Reason {
             Self::Shorter => "shorter",
             Self::Hysteresis => "hysteresis",
             Self::AwaitsRelease => "awaits_release",
+            Self::AbTest => "ab_test",
+            Self::Rollout => "rollout",
+            Self::RolledBack => "rolled_back",
             Self::Hostile => "hostile",
             Self::OwnLoadBalancer => "own_load_balancer",
         }

@@ -20,7 +20,7 @@ const PROBLEMS_MAX: usize = 100;
 /// The key that makes a scenario one of a fleet.
 const FLEET_KEY: &str = "fleet";
 /// Keys that only a sampling scenario has.
-const SAMPLING_KEYS: [&str; 6] = ["services", "backend", "clients", "scrape", "fairness_window", "event_at"];
+const SAMPLING_KEYS: [&str; 5] = ["services", "backend", "clients", "scrape", "fairness_window"];
 
 /// A law of either loop, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

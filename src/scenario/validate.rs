@@ -41,7 +41,9 @@ pub(super) fn validate(raw: RawScenario, file_name: &str, law: Option<LawKind>, 
     let policy_law = raw.policy.as_ref().and_then(|policy| policy.law).map(of_policy);
     let law = law.or(raw.law.map(LawKind::from)).or(policy_law).unwrap_or(LawKind::Adaptive);
     Scenario {
+        about: raw.about.unwrap_or_default().trim().into(),
         policy: the_policy(Arc::clone(&name), raw.policy.unwrap_or_default(), law, check),
+        policy_written: written(check),
         name,
         law,
         duration,
@@ -96,6 +98,10 @@ fn the_policy(name: Name, mut raw: RawPolicy, law: LawKind, check: &mut Check<'_
     });
     check.errors.extend(found);
     policy
+}
+
+fn written(check: &Check<'_>) -> Arc<str> {
+    check.root().at("policy").map_or_else(|| "{}".into(), |node| node.to_json().to_string().into())
 }
 
 fn window(raw: &RawWindow, after_event: Duration, check: &mut Check<'_>) -> (Duration, Duration) {

@@ -37,6 +37,14 @@ impl Plan {
         }
     }
 
+    /// What it shows, in a sentence; empty where nobody said.
+    pub fn about(&self) -> &str {
+        match self {
+            Self::Sampling(scenario) => &scenario.about,
+            Self::Fleet(scenario) => &scenario.about,
+        }
+    }
+
     /// The name of the law that decides.
     pub fn law(&self) -> String {
         match self {
@@ -82,6 +90,14 @@ impl Plan {
         match self {
             Self::Sampling(_) => &METRICS,
             Self::Fleet(_) => &FLEET_METRICS,
+        }
+    }
+
+    /// Whether there is anything in it that the metric measures: what cannot be but 0 is no news to a person.
+    pub fn has(&self, metric: &str) -> bool {
+        match self {
+            Self::Sampling(_) => true,
+            Self::Fleet(scenario) => scenario.has(metric),
         }
     }
 

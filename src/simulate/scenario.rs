@@ -1,6 +1,7 @@
 //! A scenario as the simulator uses it: the plant, the policy under test, what goes wrong, and what must hold. Complete
 //! and valid: the file's own shape and its errors live in the command line's room.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sampling::policy::Policy;
@@ -11,6 +12,8 @@ use crate::sampling::traffic::Name;
 pub struct Scenario {
     /// Its name: the file's, without folder and ending.
     pub name: Name,
+    /// What it shows, in a sentence; empty where nobody said.
+    pub about: Name,
     /// Which law decides unless the caller asks for another.
     pub law: LawKind,
     /// What the law is given: bounds, weights, floors, constants. Its `law` is set by [`LawKind`].
@@ -27,6 +30,8 @@ pub struct Scenario {
     pub seeds: u32,
     /// Who sends.
     pub services: Vec<ServicePlan>,
+    /// The policy as the file writes it, as JSON.
+    pub policy_written: Arc<str>,
     /// How they learn what to sample.
     pub clients: Clients,
     /// How the controller sees.

@@ -13,7 +13,7 @@ use flyball::fleet::heartbeat::server::HeartbeatServer;
 use flyball::fleet::heartbeat::settings::Settings;
 use flyball::fleet::keys::MasterKeys;
 use flyball::fleet::wiring::Wiring;
-use flyball::keepalive::cohort::{CohortIndex, CohortKey, Transport, UNKNOWN};
+use flyball::keepalive::cohort::{CohortKey, Labels, Transport, UNKNOWN};
 use flyball::keepalive::observation::Observation;
 use flyball::keepalive::order::{CohortOrder, DeviceCommand, DeviceOrder, Orders};
 use flyball::time::Clock;
@@ -39,6 +39,7 @@ const ID: &str = "gateway-1";
 pub(super) struct Bench {
     server: SocketAddr,
     folder: tempfile::TempDir,
+    cohorts: Arc<CohortTable>,
     commands: mpsc::Sender<Vec<DeviceCommand>>,
     observations: mpsc::Receiver<Vec<Observation>>,
     seen: Vec<Observation>,
@@ -61,12 +62,13 @@ impl Bench {
         let (commands, ordered) = mpsc::channel(16);
         let (told, observations) = mpsc::channel(1_024);
         let (changed, watched) = watch::channel(0);
+        let cohorts = Arc::new(CohortTable::new(Arc::default()));
         let wiring = Wiring {
             orders: Arc::new(ArcSwap::from_pointee(orders())),
             changed: watched,
             commands: ordered,
             observations: told,
-            cohorts: Arc::new(CohortTable::new(Arc::default())),
+            cohorts: Arc::clone(&cohorts),
         };
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("made");
@@ -78,6 +80,7 @@ impl Bench {
         Self {
             server: address,
             folder,
+            cohorts,
             commands,
             observations,
             seen: Vec::new(),
@@ -109,10 +112,11 @@ impl Bench {
         Device { child: Reaped(child), lines }
     }
 
-    /// Orders something of the device.
+    /// Orders something of the device, which is of the one cohort that there is without fleets.
     pub(super) fn command(&self, order: DeviceOrder) {
         let device: DeviceId = ID.parse().expect("an id");
-        let command = DeviceCommand { device, cohort: CohortIndex(0), order };
+        let cohort = self.cohorts.resolve(&Labels::new(), Transport::Udp);
+        let command = DeviceCommand { device, cohort, order, is_urgent: false };
         self.commands.try_send(vec![command]).expect("room for it");
     }
 
@@ -153,6 +157,7 @@ fn orders() -> Orders {
         pace,
         second_ack_after: Some(Duration::from_millis(100)),
         tell_silences_from: Duration::ZERO,
+        tell_beats: None,
     };
     Orders { generation, cohorts: vec![Arc::new(order)] }
 }

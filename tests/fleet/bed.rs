@@ -14,7 +14,7 @@ use flyball::fleet::heartbeat::settings::Settings;
 use flyball::fleet::keys::MasterKeys;
 use flyball::fleet::prefixes::PrefixTable;
 use flyball::fleet::wiring::{COMMANDS_QUEUE, OBSERVATIONS_QUEUE, Wiring};
-use flyball::keepalive::cohort::CohortIndex;
+use flyball::keepalive::cohort::{CohortIndex, Labels, Transport};
 use flyball::keepalive::observation::{Observation, ObservationKind};
 use flyball::keepalive::order::{CohortOrder, DeviceCommand, DeviceOrder, Orders};
 use flyball::keepalive::policy::{Fleet, Fleets};
@@ -30,6 +30,8 @@ use crate::device::MASTER;
 
 /// Waits that end when what is waited for comes; a machine under load may take its time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// More than any test has: all are ordered the same.
+const COHORTS: usize = 16;
 /// Of the cohorts' first orders: a real one, in milliseconds since 1970.
 pub(crate) const GENERATION: u64 = 1_795_000_000_000;
 
@@ -70,7 +72,13 @@ pub(crate) fn order() -> CohortOrder {
         pace: pace(GENERATION, 84_200),
         second_ack_after: None,
         tell_silences_from: Duration::from_secs(3_600),
+        tell_beats: None,
     }
+}
+
+fn for_all(order: CohortOrder) -> Vec<Arc<CohortOrder>> {
+    let order = Arc::new(order);
+    vec![order; COHORTS]
 }
 
 pub(crate) fn pace(generation: u64, interval_ms: u64) -> Pace {
@@ -91,7 +99,7 @@ impl Bed {
         };
         let keys = Arc::new(MasterKeys::one(1, MASTER));
         let server = HeartbeatServer::bind(&settings, keys, Arc::new(plan.prefixes), Clock::start()).expect("bound");
-        let orders = Orders { generation: GENERATION, cohorts: vec![Arc::new(plan.order)] };
+        let orders = Orders { generation: GENERATION, cohorts: for_all(plan.order) };
         let orders = Arc::new(ArcSwap::from_pointee(orders));
         let fleets = Fleets { fleets: vec![Arc::new(Fleet::named("all"))] };
         let cohorts = Arc::new(CohortTable::new(Arc::new(fleets)));
@@ -122,14 +130,24 @@ impl Bed {
         assert_eq!(self.count(count), n, "{count:?}");
     }
 
+    /// The cohort of devices that have said these labels.
+    pub(crate) fn cohort(&self, labels: &[(&str, &str)]) -> CohortIndex {
+        let labels: Labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        self.cohorts.resolve(&labels, Transport::Udp)
+    }
+
+    /// Orders something of a device that has said no labels.
     pub(crate) fn command(&self, device: DeviceId, order: DeviceOrder) {
-        let command = DeviceCommand { device, cohort: CohortIndex(0), order };
-        self.commands.blocking_send(vec![command]).expect("the server runs");
+        self.command_all(vec![DeviceCommand { device, cohort: self.cohort(&[]), order, is_urgent: false }]);
+    }
+
+    pub(crate) fn command_all(&self, commands: Vec<DeviceCommand>) {
+        self.commands.blocking_send(commands).expect("the server runs");
     }
 
     /// Other orders for everybody.
     pub(crate) fn set_order(&self, order: CohortOrder) {
-        let orders = Orders { generation: order.pace.generation, cohorts: vec![Arc::new(order)] };
+        let orders = Orders { generation: order.pace.generation, cohorts: for_all(order) };
         self.orders.store(Arc::new(orders));
     }
 

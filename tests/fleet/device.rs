@@ -28,8 +28,12 @@ pub(crate) struct Device {
 
 /// A socket to the server, on a port of its own.
 pub(crate) fn socket(server: SocketAddr) -> UdpSocket {
-    let any = if server.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" };
-    let socket = UdpSocket::bind(any).expect("a free port");
+    socket_at(if server.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" })
+}
+
+/// A socket there.
+pub(crate) fn socket_at(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).expect("a free port");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     socket
 }

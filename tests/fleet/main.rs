@@ -9,6 +9,7 @@ mod orders;
 mod real;
 mod refusals;
 mod restart;
+mod rollouts;
 mod side;
 mod steering;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         addresses::trials(),
         labels::trials(),
         orders::trials(),
+        rollouts::trials(),
         real::trials(),
         refusals::trials(),
         restart::trials(),

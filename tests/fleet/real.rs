@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flyball::fleet::heartbeat::counters::Count;
 use flyball::keepalive::observation::{BindingClass, ObservationKind};
-use flyball::keepalive::order::{CohortOrder, DeviceOrder};
+use flyball::keepalive::order::{CohortOrder, DeviceCommand, DeviceOrder};
 use flyball_sdk::device::endpoint::Endpoint;
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::key::{MacKey, derive};
@@ -17,6 +17,8 @@ use crate::bed::{Bed, GENERATION, Plan, order, pace};
 use crate::device::MASTER;
 use crate::trial;
 
+const LABELS: &str = "carrier=a,region=eu";
+
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("real::the_sdks_device_registers_says_its_labels_and_tests_what_it_is_asked", whole)]
 }
@@ -28,10 +30,7 @@ fn device(bed: &Bed, id: DeviceId) -> UdpDevice {
     let memory = Memory::for_next_boot(None, 1_795_000_000);
     let key = MacKey::new(&derive(&MASTER, 1, id));
     let machine = Machine::new(settings, memory, Duration::ZERO);
-    UdpDevice::new(
-        Endpoint::new(machine, key, &"carrier=a,region=eu".parse().expect("labels")),
-        bed.address.to_string(),
-    )
+    UdpDevice::new(Endpoint::new(machine, key, &LABELS.parse().expect("labels")), bed.address.to_string())
 }
 
 fn whole() {
@@ -44,11 +43,13 @@ fn whole() {
     bed.await_count(Count::Registered, 1);
     let cohorts = std::sync::Arc::clone(&bed.cohorts);
     bed.observed("its cohort", |seen| {
-        let is_labelled = *cohorts.since(seen.cohort.0 as usize)[0].key.name == *"carrier=a,region=eu";
+        let is_labelled = *cohorts.since(seen.cohort.0 as usize)[0].key.name == *LABELS;
         (is_labelled && matches!(seen.kind, ObservationKind::Present { .. })).then_some(())
     });
     let asked = ProbeOrder { first: Cell::at_most(Duration::from_millis(700)), flows: 2, step: 3 };
-    bed.command(id, DeviceOrder::Probe { order: asked, class: BindingClass::Stream });
+    let cohort = bed.cohort(&[("carrier", "a"), ("region", "eu")]);
+    let order = DeviceOrder::Probe { order: asked, class: BindingClass::Stream };
+    bed.command_all(vec![DeviceCommand { device: id, cohort, order, is_urgent: false }]);
     // Both may come in one batch.
     let mut probes = Vec::new();
     bed.observed("both results", |seen| {

@@ -1,13 +1,15 @@
 //! What is known after a restart, and what cannot be used against it.
 
 use std::fs;
+use std::sync::Arc;
 
 use flyball::fleet::heartbeat::counters::Count;
 use flyball::keepalive::observation::ObservationKind;
+use flyball::keepalive::order::Orders;
 use flyball_sdk::device::wire::told;
 use libtest_mimic::Trial;
 
-use crate::bed::{Bed, Plan};
+use crate::bed::{Bed, GENERATION, Plan, order};
 use crate::device::{Device, socket};
 use crate::trial;
 
@@ -17,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("restart::after_a_crash_each_address_answers_once_more", after_a_crash),
         trial("restart::a_copied_registration_registers_nobody_after_the_registry_is_lost", copied_registration),
         trial("restart::a_damaged_registry_is_set_aside", damaged),
+        trial("restart::until_its_cohort_is_ordered_something_a_device_keeps_what_it_has", not_ordered_yet),
     ]
 }
 
@@ -85,6 +88,16 @@ fn copied_registration() {
     }
     second.await_count(Count::Copied, 2);
     assert_eq!((second.handle.devices(), second.count(Count::Registered)), (0, 0));
+}
+
+fn not_ordered_yet() {
+    let bed = Bed::new();
+    // As in the first second of a process: of the cohorts, only that of unknown devices is known to the loop.
+    bed.orders.store(Arc::new(Orders { generation: GENERATION, cohorts: vec![Arc::new(order())] }));
+    let mut device = Device::registered(&bed, "a");
+    assert_eq!(device.acked().pace.generation, 0, "the oldest order there is, which no device takes for another");
+    bed.set_order(order());
+    assert_eq!(device.acked().pace, order().pace);
 }
 
 fn damaged() {

@@ -11,7 +11,7 @@ use flyball_sdk::device::wire::{Ack, Answer, Request, kind, sent, told};
 use libtest_mimic::Trial;
 
 use crate::bed::{Bed, wait_for};
-use crate::device::{Device, socket};
+use crate::device::{Device, socket, socket_at};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("side::what_was_not_ordered_opens_nothing", not_ordered),
         trial("side::a_result_without_a_test_is_refused_and_a_lost_one_taken", untested),
         trial("side::a_result_may_come_with_a_heartbeat", with_a_heartbeat),
+        trial("side::a_test_that_another_network_ended_shows_nothing", moved),
         trial("side::an_order_is_told_again_with_a_retry_and_not_else", told_again),
     ]
 }
@@ -50,6 +51,16 @@ fn answered(device: &Device, at: &UdpSocket) -> Ack {
         (Answer::Ack(ack), _) => ack,
         (other, _) => panic!("{other:?}"),
     }
+}
+
+/// A side flow that is a stream, and silent from here on.
+fn settled(bed: &Bed, device: &mut Device) -> UdpSocket {
+    let side = socket(bed.address);
+    for phase in [ProbePhase::Open, ProbePhase::Settle] {
+        device.side(&side, order(), phase, 0, NOTHING);
+        answered(device, &side);
+    }
+    side
 }
 
 /// Asks for the end of the silence: what comes to the side flow, and what to the main one.
@@ -137,11 +148,7 @@ fn not_ordered() {
 fn untested() {
     let mut bed = Bed::new();
     let mut device = ordered(&bed, BindingClass::Stream);
-    let side = socket(bed.address);
-    for phase in [ProbePhase::Open, ProbePhase::Settle] {
-        device.side(&side, order(), phase, 0, NOTHING);
-        answered(&device, &side);
-    }
+    let side = settled(&bed, &mut device);
     device.side(&side, order(), ProbePhase::Report, 0, (ProbeOutcome::Survived, 3));
     answered(&device, &side);
     bed.await_count(Count::UnknownTest, 1);
@@ -153,11 +160,7 @@ fn untested() {
 fn with_a_heartbeat() {
     let mut bed = Bed::new();
     let mut device = ordered(&bed, BindingClass::Stream);
-    let side = socket(bed.address);
-    for phase in [ProbePhase::Open, ProbePhase::Settle] {
-        device.side(&side, order(), phase, 0, NOTHING);
-        answered(&device, &side);
-    }
+    let side = settled(&bed, &mut device);
     std::thread::sleep(Duration::from_millis(600));
     tested(&mut device, &side, 0);
     let report = ProbeReport {
@@ -173,6 +176,28 @@ fn with_a_heartbeat() {
     assert_eq!(device.ack().0.sequence, device.sequence);
     let probe = result(&mut bed);
     assert_eq!((probe.outcome, probe.controls, probe.is_port_kept), (ProbeOutcome::Expired, 2, None));
+}
+
+fn moved() {
+    let mut bed = Bed::new();
+    let mut device = ordered(&bed, BindingClass::Stream);
+    let before = settled(&bed, &mut device);
+    device.socket = socket_at("127.0.0.2:0");
+    device.beat();
+    let (ack, mac) = device.ack();
+    assert_eq!(ack.flags & told::NEW_ADDRESS, told::NEW_ADDRESS);
+    device.echo(mac);
+    device.ack();
+    assert_eq!(result(&mut bed).outcome, ProbeOutcome::Lost);
+    std::thread::sleep(Duration::from_millis(600));
+    let (main, side) = (device.socket.try_clone().expect("cloned"), socket_at("127.0.0.2:0"));
+    device.side(&main, order(), ProbePhase::Test, 0, NOTHING);
+    device.side(&side, order(), ProbePhase::Report, 0, (ProbeOutcome::Expired, 3));
+    // Nobody knows it any more; that it came is said.
+    assert_eq!(answered(&device, &side).sequence, device.sequence);
+    assert!(Device::has_nothing(&before));
+    bed.await_count(Count::UnknownTest, 2);
+    assert_eq!(bed.count(Count::Report), 0);
 }
 
 fn told_again() {

@@ -39,7 +39,7 @@ async fn order_of_its_cohort() {
     assert_eq!((order.generation, order.interval_ms, order.jitter_256ths, order.retry_ms), (100, 80_000, 64, 3_000));
     let seen = peer.seen().await;
     assert_eq!(seen.cohort, peer.cohort("a"));
-    assert_eq!(seen.kind, ObservationKind::Present { device: device(1), can_probe: true });
+    assert_eq!(seen.kind, ObservationKind::Present { device: device(1), can_probe: true, has_own: false });
 }
 
 async fn prefixes() {
@@ -94,7 +94,7 @@ async fn refused_by_reason() {
     let mut session = Session::open(&channel, hello(device(1), "a")).await.expect("a session");
     session.say(device_message::Kind::Hello(hello(device(1), "a"))).await;
     assert_eq!(session.end().await.expect("two hellos").code(), Code::InvalidArgument);
-    assert_eq!(peer.unseen().await, [ObservationKind::Present { device: device(1), can_probe: true }]);
+    assert_eq!(peer.unseen().await, [ObservationKind::Present { device: device(1), can_probe: true, has_own: false }]);
 }
 
 /// Posts any bytes as a gRPC request; its status.
@@ -177,6 +177,6 @@ async fn present_once() {
         peer.device(1, "a").await.order().await;
     }
     peer.device(1, "b").await.order().await;
-    let present = ObservationKind::Present { device: device(1), can_probe: true };
+    let present = ObservationKind::Present { device: device(1), can_probe: true, has_own: false };
     assert_eq!(peer.unseen().await, [present, present], "in one cohort, and in another");
 }

@@ -9,6 +9,7 @@ mod seen;
 mod strain;
 #[path = "../support/mod.rs"]
 mod support;
+mod waves;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -20,8 +21,15 @@ use libtest_mimic::{Arguments, Trial};
 const TEST_MAX: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
-    let trials =
-        [hello::trials(), orders::trials(), seen::trials(), strain::trials(), device::trials(), learnt::trials()];
+    let trials = [
+        hello::trials(),
+        orders::trials(),
+        seen::trials(),
+        strain::trials(),
+        device::trials(),
+        learnt::trials(),
+        waves::trials(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flyball::fleet::grpc::GatewaySettings;
 use flyball::keepalive::order::{DeviceCommand, DeviceOrder};
-use flyball::proto::flyball_v1::{Order, server_message};
+use flyball::proto::flyball_v1::{Hello, Order, server_message};
 use libtest_mimic::Trial;
 
 use crate::peer::{Peer, SOON, Session, device, hello, pace, settings, start, start_with};
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_order_older_than_the_one_in_force_is_told_as_a_newer_one", lifted),
         trial("an_own_pace_outlives_a_session", own_pace_stays),
         trial("a_device_follows_its_labels_into_another_cohort_after_a_reload", resettled),
+        trial("before_the_first_decision_on_its_cohort_a_device_keeps_what_it_has", undecided),
         trial("pushes_are_paced_and_shorter_ones_go_first", paced),
     ]
 }
@@ -68,7 +69,7 @@ async fn late_ack() {
 }
 
 async fn command(peer: &Peer, order: DeviceOrder) {
-    let command = DeviceCommand { device: device(1), cohort: peer.cohort("a"), order };
+    let command = DeviceCommand { device: device(1), cohort: peer.cohort("a"), order, is_urgent: false };
     peer.commands.send(vec![command]).await.expect("the door runs");
 }
 
@@ -138,6 +139,21 @@ async fn resettled() {
     peer.orders.store(std::sync::Arc::new(orders));
     peer.changed.send_replace(170);
     assert_eq!(told(&session.order().await), (170, 20_000));
+}
+
+async fn undecided() {
+    let mut peer = start();
+    let came_again = Hello { generation: 90, ..hello(device(1), "c") };
+    let channel = peer.channel().await;
+    let mut session = Session::open(&channel, came_again).await.expect("a session");
+    assert_eq!(peer.seen().await.cohort.0, 3, "one more cohort");
+    for sequence in 1..=2 {
+        assert_eq!(session.beat(sequence).await, [], "it is answered, and not told what unknown devices have");
+    }
+    peer.publish([pace(100, 80_000), pace(100, 80_000), pace(100, 80_000), pace(103, 50_000)]);
+    assert_eq!(told(&session.order().await), (103, 50_000));
+    let mut next = peer.device(2, "c").await;
+    assert_eq!(told(&next.order().await), (103, 50_000), "who comes later is told at once");
 }
 
 async fn paced() {

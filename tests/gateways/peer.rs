@@ -96,20 +96,21 @@ pub(crate) fn pace(generation: u64, interval_ms: u64) -> Pace {
     Pace { generation, interval: Duration::from_millis(interval_ms), jitter: 64, retry: 0, is_hostile: false }
 }
 
-fn orders(paces: [Pace; 3]) -> Orders {
+fn orders<const N: usize>(paces: [Pace; N]) -> Orders {
     let order = |pace: Pace| CohortOrder {
         key: CohortKey { name: "any".into(), transport: Transport::Tcp },
         pace,
         second_ack_after: None,
         tell_silences_from: Duration::from_millis(300),
+        tell_beats: None,
     };
     let generation = paces.iter().map(|pace| pace.generation).max().unwrap_or(0);
     Orders { generation, cohorts: paces.into_iter().map(order).map(Arc::new).collect() }
 }
 
 impl Peer {
-    /// Publishes the paces of the unknown devices, carrier a and carrier b.
-    pub(crate) fn publish(&self, paces: [Pace; 3]) {
+    /// Publishes the paces of the unknown devices, carrier a, carrier b, and whoever came later.
+    pub(crate) fn publish<const N: usize>(&self, paces: [Pace; N]) {
         let orders = orders(paces);
         let generation = orders.generation;
         self.orders.store(Arc::new(orders));

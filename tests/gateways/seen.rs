@@ -89,7 +89,7 @@ async fn probe_round_trip() {
     peer.seen().await;
     let order = ProbeOrder { first: Cell::new(1), flows: 2, step: 0 };
     let ordered = DeviceOrder::Probe { order, class: BindingClass::Stream };
-    let command = DeviceCommand { device: device(1), cohort: peer.cohort("a"), order: ordered };
+    let command = DeviceCommand { device: device(1), cohort: peer.cohort("a"), order: ordered, is_urgent: false };
     peer.commands.send(vec![command]).await.expect("the door runs");
     assert!(session.is_quiet().await, "it breaks no silence");
     let others = session.beat(1).await;
@@ -99,7 +99,7 @@ async fn probe_round_trip() {
     }) else {
         panic!("an order to probe");
     };
-    assert_eq!(told.silences_ms, [502, 505]);
+    assert_eq!(told.silences_ms, [503, 506], "502.5 and 505.01: no less than the cells");
     let result = |flow, outcome: Outcome| ProbeResult { id: told.id, flow, outcome: outcome.into(), controls: 3 };
     session.result(result(0, Outcome::Survived)).await; // too soon
     tokio::time::sleep(Duration::from_millis(600)).await;

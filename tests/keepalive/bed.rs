@@ -22,10 +22,28 @@ pub(crate) const DEVICES: usize = 12;
 pub(crate) const KEPT: Duration = Duration::from_millis(3_000);
 /// The floor, at the same scale.
 const FLOOR: &str = "400ms";
+/// A source that never answers.
+pub(crate) const SCRAPE: &str = "{scrape: {targets: ['http://127.0.0.1:9/metrics']}}";
 const MASTER: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
+
+/// What a bed is made of.
+pub(crate) struct Plan {
+    pub(crate) devices: usize,
+    /// YAML of the `source` key.
+    pub(crate) source: String,
+    /// The fleet file.
+    pub(crate) fleet: String,
+    /// How long the NAT keeps a binding.
+    pub(crate) kept: Duration,
+    /// It has a state folder, and a port that another process can have again.
+    pub(crate) is_durable: bool,
+    /// The NAT's own address on loopback ends with this.
+    pub(crate) host: u8,
+}
 
 pub(crate) struct Bed {
     flyball: Flyball,
+    devices: usize,
     told: Arc<Mutex<BTreeMap<usize, Duration>>>,
     stop: FleetHandle,
     running: Option<JoinHandle<()>>,
@@ -36,19 +54,28 @@ pub(crate) struct Bed {
 impl Bed {
     /// Devices that beat through a NAT to a server that knows nothing of it.
     pub(crate) fn start() -> Self {
-        let home = Arc::new(Home::new("{scrape: {targets: ['http://127.0.0.1:9/metrics']}}", ""));
+        let source = SCRAPE.to_owned();
+        Self::with(&Plan { devices: DEVICES, source, fleet: fleet(FLOOR), kept: KEPT, is_durable: false, host: 1 })
+    }
+
+    pub(crate) fn with(plan: &Plan) -> Self {
+        let home = Arc::new(Home::new(&plan.source, ""));
         std::fs::remove_file(home.path().join("policies/shop.yaml")).expect("there");
-        home.write("policies/fleet.yaml", &fleet(FLOOR));
+        home.write("policies/fleet.yaml", &plan.fleet);
         let digits: String = MASTER.iter().map(|byte| format!("{byte:02x}")).collect();
         home.write("keys", &format!("1:{digits}\n"));
-        home.configure("fleet: {heartbeat: '127.0.0.1:0', master_key_file: keys}\n");
+        let port = if plan.is_durable { free_port() } else { 0 };
+        home.configure(&format!("fleet: {{heartbeat: '127.0.0.1:{port}', master_key_file: keys}}\n"));
+        if plan.is_durable {
+            home.configure("state: {path: state}\n");
+        }
         let flyball = Flyball::start_in(&home);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let rules = Rules { unreplied: KEPT, stream: KEPT, is_port_kept: false };
+        let rules = Rules { unreplied: plan.kept, stream: plan.kept, is_port_kept: plan.is_durable };
         let server = flyball.address("heartbeat");
-        let nat = runtime.block_on(Nat::start(rules, Ipv4Addr::new(127, 84, 0, 1), server)).expect("a NAT");
-        let mut fleet = UdpFleet::new((0..DEVICES).map(|i| device(i, nat.inside())).collect()).expect("sockets");
+        let nat = runtime.block_on(Nat::start(rules, Ipv4Addr::new(127, 84, 0, plan.host), server)).expect("a NAT");
+        let mut fleet = UdpFleet::new((0..plan.devices).map(|i| device(i, nat.inside())).collect()).expect("sockets");
         let (stop, told) = (fleet.handle(), Arc::<Mutex<BTreeMap<usize, Duration>>>::default());
         let paces = Arc::clone(&told);
         let running = std::thread::spawn(move || {
@@ -59,7 +86,7 @@ impl Bed {
             });
             ended.expect("the devices run");
         });
-        Self { flyball, told, stop, running: Some(running), _nat: nat, _runtime: runtime }
+        Self { flyball, devices: plan.devices, told, stop, running: Some(running), _nat: nat, _runtime: runtime }
     }
 
     pub(crate) fn heartbeat(&self) -> SocketAddr {
@@ -79,7 +106,25 @@ impl Bed {
     /// What every device was told last, on the wire.
     pub(crate) fn intervals(&self) -> Vec<Duration> {
         let told = self.told.lock().expect("not poisoned");
-        (0..DEVICES).map(|i| told.get(&i).copied().unwrap_or_default()).collect()
+        (0..self.devices).map(|i| told.get(&i).copied().unwrap_or_default()).collect()
+    }
+
+    /// SIGKILL, and another process in its place.
+    pub(crate) fn is_killed_and_starts_again(&mut self) {
+        let home = self.flyball.shared_home();
+        self.flyball.child.0.kill().expect("it runs");
+        self.flyball.child.0.wait().expect("it ends");
+        self.flyball = Flyball::start_in(&home);
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.flyball.admin
+    }
+
+    /// Another fleet file, in force.
+    pub(crate) fn replace_fleet(&self, fleet: &str) {
+        self.flyball.home().write("policies/fleet.yaml", fleet);
+        self.reload();
     }
 
     /// Another floor in the fleet file.
@@ -111,12 +156,18 @@ fn fleet(floor: &str) -> String {
     )
 }
 
+fn free_port() -> u16 {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("bound").port()
+}
+
 fn device(i: usize, to: SocketAddr) -> UdpDevice {
     let id: DeviceId = format!("device-{i}").parse().expect("an id");
     let bounds = Bounds::new(Duration::from_millis(400), Duration::from_secs(60)).expect("in order");
     let mut settings = Settings { bounds, ..Settings::new(id, 1) };
     settings.initial.interval = bounds.min();
     let machine = Machine::new(settings, Memory { boot: 1, pace: None }, Duration::ZERO);
-    let labels: DeviceLabels = "carrier=a".parse().expect("labels");
+    let region = if i.is_multiple_of(2) { "north" } else { "south" };
+    let labels: DeviceLabels = format!("carrier=a,region={region}").parse().expect("labels");
     UdpDevice::new(Endpoint::new(machine, MacKey::new(&derive(&MASTER, 1, id)), &labels), to.to_string())
 }

@@ -1,12 +1,14 @@
 //! The second loop end to end, over real sockets and without privileges: the real server, the SDK's devices, and a NAT in
 //! user space between them whose timeout nobody tells.
 
+mod ab;
 mod bed;
 #[path = "../../src/demo/nat.rs"]
 #[allow(dead_code, clippy::duplicate_mod, unreachable_pub)]
 mod nat;
 #[path = "../support/mod.rs"]
 mod support;
+mod waves;
 
 use std::time::Duration;
 
@@ -24,6 +26,12 @@ fn main() {
         Trial::test("a_nats_timeout_is_learnt_and_the_interval_is_on_the_wire", learnt),
         Trial::test("a_fleet_file_that_is_reloaded_paces_devices_anew", reloaded),
         Trial::test("what_is_not_authentic_makes_no_device", refused),
+        Trial::test("a_server_that_is_killed_in_the_second_wave_goes_on_there", waves::killed),
+        Trial::test("two_plans_are_compared_and_a_person_ends_it", ab::compared),
+        Trial::test("a_query_beyond_its_limit_ends_a_comparison", ab::queried),
+        Trial::test("an_interval_beyond_the_nats_lifetime_is_taken_back_in_the_first_wave", waves::taken_back),
+        Trial::test("a_query_beyond_its_limit_takes_a_release_back", waves::queried),
+        Trial::test("a_query_that_nobody_can_answer_lets_no_wave_pass", waves::unanswered),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -93,8 +93,7 @@ fn refused(what: &str, scenario: &FleetScenario, law: FleetLaw) -> Result<(), Fa
 /// Of the mixture a fixed interval of 180 s covers the sum of weight x min(1, timeout / 180 s) = 53.9 %, and the second ack,
 /// which is 2.1 s late, keeps each binding for so much longer: 54.8 %. Without it, it is 44.3 %, because half of Linux's rows
 /// then keep a binding for 30 s; 25 s are 3,456 beats a day. The way loses nothing here and no NAT has a wheel, as in that
-/// arithmetic, and the trapped half of a row is a row of its own, so that the seed has little to say. The plant has 48 % for
-/// the 44 %: it is asked for what it was asked before, and the four points are not explained yet.
+/// arithmetic, and the trapped half of a row is a row of its own, so that the seed has little to say.
 fn fixed_intervals_lose_and_cost_what_arithmetic_says(file: &Path) -> Result<(), Failed> {
     let mut scenario = scenario(file)?;
     (scenario.duration, scenario.loss) = (Duration::from_secs(6 * 3_600), LossModel::Plain(0.0));
@@ -110,7 +109,7 @@ fn fixed_intervals_lose_and_cost_what_arithmetic_says(file: &Path) -> Result<(),
     let score = |name: &str| -> FleetScore { run(&scenario, FleetLaw::of(name).expect("a law"), SEED).score };
     let (two_acks, one_ack, often) = (score("fixed-180s"), score("fixed-180s-one-ack"), score("fixed-25s"));
     within("coverage of fixed-180s", two_acks.coverage, 0.538, 0.558)?;
-    within("coverage of fixed-180s-one-ack", one_ack.coverage, 0.40, 0.51)?;
+    within("coverage of fixed-180s-one-ack", one_ack.coverage, 0.433, 0.453)?;
     within("coverage of fixed-25s", often.coverage, 0.9999, 1.0)?;
     within("heartbeats of fixed-25s", often.heartbeats_learnt, 3_456.0 - 1.0, 3_456.0 + 1.0)
 }

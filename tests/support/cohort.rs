@@ -27,8 +27,10 @@ pub(crate) fn cohort(name: &str, transport: Transport) -> CohortReport {
         devices_own: 2,
         loss_ratio: 0.01,
         evidence: Evidence { survived: 60, expired: 12, lost: 3 },
+        pinned: None,
         verdict: Verdict::Learnt,
         reason: Reason::LowerBound,
+        rollout: None,
         tests_to_be_surer: 4,
         decided_at: WallTime::from_unix_ms(1_795_000_000_000),
     }

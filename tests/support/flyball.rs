@@ -83,6 +83,12 @@ impl Flyball {
         listening(&self.log).and_then(|addresses| addresses.get(protocol).copied()).expect("it said so")
     }
 
+    /// The same, for who starts it again.
+    #[allow(dead_code)]
+    pub fn shared_home(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
+    }
+
     /// Where its files are.
     pub fn home(&self) -> &Home {
         &self.home

@@ -116,6 +116,6 @@ fn orders(generation: u64) -> Orders {
     let pace = Pace { generation, interval, jitter: 64, retry: 0, is_hostile: false };
     let key = CohortKey { name: "unknown".into(), transport: Transport::Tcp };
     let tell_silences_from = Duration::from_secs(10);
-    let order = CohortOrder { key, pace, second_ack_after: None, tell_silences_from };
+    let order = CohortOrder { key, pace, second_ack_after: None, tell_silences_from, tell_beats: None };
     Orders { generation, cohorts: vec![Arc::new(order)] }
 }

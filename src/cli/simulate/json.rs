@@ -37,11 +37,15 @@ struct Named<'a>(&'a [&'a str], &'a [f64]);
 
 impl Serialize for Metrics<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.names.len() + 1))?;
-        for (name, value) in self.0.names.iter().zip(&self.0.values) {
+        let mut map = serializer.serialize_map(None)?;
+        let Measured { names, values, ratios } = self.0;
+        // What this world cannot measure is not there; where there is no oracle, neither is a ratio to it.
+        for (name, value) in names.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
             map.serialize_entry(name, value)?;
         }
-        map.serialize_entry("ratio", &Named(self.0.names, &self.0.ratios))?;
+        if ratios.iter().any(|ratio| !ratio.is_nan()) {
+            map.serialize_entry("ratio", &Named(names, ratios))?;
+        }
         map.end()
     }
 }
@@ -52,17 +56,31 @@ impl Serialize for Named<'_> {
     }
 }
 
+/// Of what a line is.
+pub(in crate::cli) struct Head<'a> {
+    pub(in crate::cli) scenario: &'a str,
+    pub(in crate::cli) law: &'a str,
+    /// `None` = medians.
+    pub(in crate::cli) seed: Option<u64>,
+    pub(in crate::cli) world: &'a str,
+}
+
 /// One seed of several: nothing is asked of it alone, so that its verdict says only that it ran.
 pub(super) fn seed(job: &Job<'_>, measured: &Measured) -> String {
-    line(job.plan, Some(job.seed), measured, &[])
+    of_plan(job.plan, Some(job.seed), measured, &[])
 }
 
 /// The scenario's verdict: on the one seed, or on the medians, whose seed is `null`.
 pub(super) fn verdict(plan: &Plan, seed: Option<u64>, verdict: &Verdict) -> String {
-    line(plan, seed, &verdict.measured, &verdict.judged)
+    of_plan(plan, seed, &verdict.measured, &verdict.judged)
 }
 
-fn line(plan: &Plan, seed: Option<u64>, measured: &Measured, judged: &[Judged]) -> String {
+fn of_plan(plan: &Plan, seed: Option<u64>, measured: &Measured, judged: &[Judged]) -> String {
+    line(&Head { scenario: plan.name(), law: &plan.law(), seed, world: "simulate" }, measured, judged)
+}
+
+/// A line.
+pub(in crate::cli) fn line(head: &Head<'_>, measured: &Measured, judged: &[Judged]) -> String {
     let checks = judged
         .iter()
         .map(|judged| CheckLine {
@@ -74,10 +92,10 @@ fn line(plan: &Plan, seed: Option<u64>, measured: &Measured, judged: &[Judged]) 
         })
         .collect();
     let line = Line {
-        scenario: plan.name(),
-        law: &plan.law(),
-        seed,
-        world: "simulate",
+        scenario: head.scenario,
+        law: head.law,
+        seed: head.seed,
+        world: head.world,
         metrics: Metrics(measured),
         checks,
         verdict: if is_pass(judged) { "pass" } else { "fail" },

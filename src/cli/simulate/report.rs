@@ -12,7 +12,7 @@ use crate::simulate::verdict::{Judged, is_pass};
 /// Failed checks that the closing table names for each scenario.
 const FAILED_SHOWN: usize = 4;
 
-/// The table of one scenario.
+/// The table of one scenario: of metrics that it has anything to say of, and those that it checks.
 pub(super) fn scenario(plan: &Plan, seed: Option<u64>, verdict: &Verdict) -> String {
     let (of, column) = match seed {
         Some(seed) => (format!("seed {seed}"), "value"),
@@ -25,6 +25,9 @@ pub(super) fn scenario(plan: &Plan, seed: Option<u64>, verdict: &Verdict) -> Str
     let Measured { names, values, ratios } = &verdict.measured;
     for (i, metric) in names.iter().enumerate() {
         let (allowed, passed) = asked(metric, &verdict.judged);
+        if passed.is_empty() && !plan.has(metric) {
+            continue;
+        }
         let line =
             format!("  {metric:<24} {:>10} {:>10}  {allowed:<28} {passed}", figure(values[i]), figure(ratios[i]));
         let _ = writeln!(text, "{}", line.trim_end());
@@ -40,19 +43,25 @@ pub(super) fn summary(plans: &[Plan], verdicts: &[Verdict]) -> String {
     let mut text = format!("\n{:<width$}  {:<law_width$}  verdict\n", "scenario", "law");
     for (plan, verdict) in plans.iter().zip(verdicts) {
         let judged = &verdict.judged;
-        let failed: Vec<String> = judged.iter().filter(|judged| !judged.pass).map(failure).collect();
-        let mut shown = failed.iter().take(FAILED_SHOWN).cloned().collect::<Vec<_>>().join(", ");
-        if failed.len() > FAILED_SHOWN {
-            let _ = write!(shown, " and {} more", failed.len() - FAILED_SHOWN);
-        }
+        let shown = failures(judged);
         let line = format!("{:<width$}  {:<law_width$}  {}  {shown}", plan.name(), plan.law(), word(judged));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
+/// The checks that failed, in some words.
+pub(in crate::cli) fn failures(judged: &[Judged]) -> String {
+    let failed: Vec<String> = judged.iter().filter(|judged| !judged.pass).map(failure).collect();
+    let mut shown = failed.iter().take(FAILED_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if failed.len() > FAILED_SHOWN {
+        let _ = write!(shown, " and {} more", failed.len() - FAILED_SHOWN);
+    }
+    shown
+}
+
 /// What was asked of a metric and of its ratio, and whether it holds.
-fn asked(metric: &str, judged: &[Judged]) -> (String, &'static str) {
+pub(in crate::cli) fn asked(metric: &str, judged: &[Judged]) -> (String, &'static str) {
     let about = |judged: &&Judged| judged.check.metric.strip_prefix(RATIO).unwrap_or(&judged.check.metric) == metric;
     let about: Vec<&Judged> = judged.iter().filter(about).collect();
     let allowed: Vec<String> = about.iter().map(|judged| range(&judged.check)).collect();
@@ -74,7 +83,7 @@ fn range(check: &Check) -> String {
     }
 }
 
-fn failure(judged: &Judged) -> String {
+pub(in crate::cli) fn failure(judged: &Judged) -> String {
     let bounds = match (judged.check.min, judged.check.max) {
         (Some(min), _) if judged.value < min => format!("< {min}"),
         (_, Some(max)) => format!("> {max}"),
@@ -83,12 +92,12 @@ fn failure(judged: &Judged) -> String {
     format!("{} {} {bounds}", judged.check.metric, figure(judged.value))
 }
 
-fn word(judged: &[Judged]) -> &'static str {
+pub(in crate::cli) fn word(judged: &[Judged]) -> &'static str {
     if is_pass(judged) { "pass" } else { "FAIL" }
 }
 
 /// Four figures; `-` for what is no number.
-fn figure(value: f64) -> String {
+pub(in crate::cli) fn figure(value: f64) -> String {
     match value.abs() {
         _ if value.is_nan() => "-".to_owned(),
         size if size.is_infinite() => "inf".to_owned(),

@@ -111,7 +111,7 @@ async fn begin(
     let mut hello = Hello::read(first, peer, &desk.keys.load())?;
     desk.prefixes.load().complete(&mut hello.labels, peer);
     let cohort = desk.cohorts.resolve(&hello.labels, Transport::Tcp);
-    let entered = desk.registry.enter(&hello, cohort, &desk.orders.load(), desk.now())?;
+    let entered = desk.registry.enter(&hello, cohort, &desk.orders, desk.now())?;
     desk.note(entered.seen);
     Ok((entered.post, inbound))
 }

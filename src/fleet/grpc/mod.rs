@@ -184,7 +184,7 @@ async fn hand_on(desk: &Desk, observations: &mpsc::Sender<Vec<Observation>>) {
     for round in 0_u32.. {
         every.tick().await;
         if round % SWEEP_ROUNDS == 0 {
-            desk.note(desk.registry.sweep(desk.now()));
+            desk.note(desk.registry.sweep(&desk.orders.load(), desk.now()));
         }
         let noted = desk.noted();
         if !noted.is_empty() && observations.send(noted).await.is_err() {

@@ -17,6 +17,8 @@ use futures_util::task::AtomicWaker;
 use super::hello::{GENERATION_MAX, Hello};
 use super::probes::Probes;
 use super::refusal::Refusal;
+use crate::keepalive::alarm::health::{DeviceHealth, OffPace, Reach};
+use crate::keepalive::alarm::ratios::ratio;
 use crate::keepalive::cohort::{CohortIndex, Labels};
 use crate::keepalive::observation::{BindingClass, ObservationKind, Probe, Silence};
 use crate::proto::flyball_v1::server_message::Kind;
@@ -38,6 +40,8 @@ pub(super) struct Post {
     pub(super) boot: u32,
     pub(super) peer: IpAddr,
     pub(super) can_probe: bool,
+    /// Sessions of the device that came from another address than the one before.
+    pub(super) rebindings: u32,
     /// Of the stream's task.
     pub(super) waker: AtomicWaker,
     state: Mutex<State>,
@@ -53,6 +57,16 @@ struct State {
     told: u64,
     is_under_way: bool,
     acked: u64,
+    /// What the device had in force when it came was of another cohort.
+    has_others: bool,
+    /// The shortest and the longest wait of the order that was given out last.
+    given: Option<[Duration; 2]>,
+    /// The last gap between two messages, and the longest wait that was intended for it.
+    gap: Duration,
+    intended: Duration,
+    off_pace: OffPace,
+    /// It acked since its last beat: the gap that is open is none between two beats.
+    has_spoken: bool,
     /// The last order, where it broke a silence.
     pushed: Option<Pushed>,
     probes: Probes,
@@ -60,6 +74,9 @@ struct State {
     /// The last message from the device, and either way.
     heard: MonoTime,
     last: MonoTime,
+    /// The last beat, if there was one.
+    beaten: MonoTime,
+    has_beaten: bool,
     end: Option<Refusal>,
 }
 
@@ -80,21 +97,27 @@ pub(super) enum Acked {
 }
 
 impl Post {
-    pub(super) fn new(hello: &Hello, cohort: CohortIndex, pace: Option<Pace>, now: MonoTime) -> Self {
+    /// `has_others`: what the device has in force is another cohort's.
+    pub(super) fn new(hello: &Hello, cohort: CohortIndex, pace: Option<Pace>, has_others: bool, now: MonoTime) -> Self {
         let state = State {
             chosen: pace,
-            order: pace.map(|pace| {
-                let is_older = pace.generation < hello.generation;
-                if is_older { at_least(pace, hello.generation + 1) } else { pace }
-            }),
+            order: pace.map(|pace| first(pace, hello.generation, has_others)),
+            has_others,
             told: hello.generation,
             is_under_way: false,
             acked: hello.generation,
+            given: None,
+            gap: Duration::ZERO,
+            intended: Duration::ZERO,
+            off_pace: OffPace::default(),
+            has_spoken: false,
             pushed: None,
             probes: Probes::default(),
             beat: None,
             heard: now,
             last: now,
+            beaten: now,
+            has_beaten: false,
             end: None,
         };
         Self {
@@ -105,6 +128,7 @@ impl Post {
             boot: hello.boot,
             peer: hello.peer,
             can_probe: hello.can_probe,
+            rebindings: 0,
             waker: AtomicWaker::new(),
             state: Mutex::new(state),
         }
@@ -129,8 +153,10 @@ impl Post {
     /// A pace for the device: takes the place of one that was not given out yet.
     pub(super) fn order(&self, pace: Pace) {
         let mut state = self.state();
-        state.chosen = Some(pace);
-        state.order = Some(at_least(pace, state.told.saturating_add(1)));
+        let (told, has_others) = (state.told, state.has_others);
+        let is_first = state.chosen.replace(pace).is_none();
+        state.order =
+            Some(if is_first { first(pace, told, has_others) } else { at_least(pace, told.saturating_add(1)) });
         drop(state);
         self.waker.wake();
     }
@@ -165,6 +191,7 @@ impl Post {
             let silence = now.since(state.last);
             state.pushed = Some(Pushed { generation: pace.generation, at: now, silence });
             (state.told, state.is_under_way) = (pace.generation, true);
+            state.given = Some([pace.interval, pace.longest()]);
             due.push(Kind::Order(to_wire(&pace)));
         }
         if !due.is_empty() {
@@ -173,11 +200,26 @@ impl Post {
         due
     }
 
+    /// The gap that a beat now ends, over the longest that was intended; none of the first one.
+    pub(super) fn gap_ratio(&self, now: MonoTime) -> Option<f32> {
+        let state = self.state();
+        let longest = state.chosen.map(|pace| pace.longest()).filter(|_| state.has_beaten)?;
+        Some((now.since(state.beaten).as_secs_f64() / longest.as_secs_f64()) as f32)
+    }
+
+    /// Whether the device has confirmed the pace that was chosen for it.
+    pub(super) fn has_adopted(&self) -> bool {
+        let state = self.state();
+        state.order.is_none() && state.chosen.is_some_and(|pace| state.acked >= pace.generation.min(state.told))
+    }
+
     /// The device beats: the silence before, which ended with it.
     pub(super) fn beat(&self, sequence: u32, now: MonoTime) -> Silence {
         let mut state = self.state();
         let (silence, gap) = (now.since(state.last), now.since(state.heard));
+        state.gap_ended(gap);
         state.speak(now);
+        (state.beaten, state.has_beaten) = (now, true);
         state.pushed = None;
         state.beat = Some(sequence);
         let (class, device) = (BindingClass::Stream, self.device);
@@ -188,6 +230,7 @@ impl Post {
     pub(super) fn ack(&self, generation: u64, now: MonoTime) -> Acked {
         let mut state = self.state();
         state.speak(now);
+        state.has_spoken = true;
         if generation < state.acked || generation > state.told {
             return Acked::Ignored;
         }
@@ -214,6 +257,43 @@ impl Post {
         (now.since(state.heard), state.chosen.map(|pace| pace.longest()))
     }
 
+    /// Gives the order in force again, under a new generation: a device that is there acks it.
+    pub(super) fn ask(&self) {
+        let mut state = self.state();
+        let Some(chosen) = state.chosen else { return };
+        state.order = Some(at_least(chosen, state.told.saturating_add(1)));
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// Where the device stands: its last gap or the one that is open, as a ratio to what it was told.
+    pub(super) fn standing(&self, now: MonoTime) -> f64 {
+        let state = self.state();
+        let open = ratio(now.since(state.heard), state.longest());
+        if state.intended.is_zero() { open } else { open.max(ratio(state.gap, state.intended)) }
+    }
+
+    /// Whether it was heard since then.
+    pub(super) fn is_heard_since(&self, asked: MonoTime) -> bool {
+        self.state().heard > asked
+    }
+
+    /// What a scan finds, before it asks.
+    pub(super) fn health(&self, now: MonoTime) -> DeviceHealth {
+        let state = self.state();
+        DeviceHealth {
+            device: self.device,
+            serial: self.labels.get("serial").cloned(),
+            firmware: self.labels.get("firmware").cloned(),
+            silent_for: now.since(state.heard),
+            gap: state.gap,
+            intended: state.longest(),
+            rebindings: self.rebindings,
+            reach: Reach::NotAsked,
+            pace: state.off_pace.obedience(),
+        }
+    }
+
     /// Since the last packet either way, where that one was the device's: nothing of ours is unanswered.
     pub(super) fn silence(&self, now: MonoTime) -> Option<Duration> {
         let state = self.state();
@@ -226,9 +306,30 @@ impl Post {
 }
 
 impl State {
+    /// The longest wait that the device knows of, or is about to.
+    fn longest(&self) -> Duration {
+        self.given.map(|[_, longest]| longest).or(self.chosen.map(|pace| pace.longest())).unwrap_or_default()
+    }
+
+    fn gap_ended(&mut self, gap: Duration) {
+        self.gap = gap;
+        self.intended = self.longest();
+        let has_spoken = std::mem::take(&mut self.has_spoken);
+        if let Some(told) = self.given.filter(|_| !has_spoken) {
+            self.off_pace.take(gap, told);
+        }
+    }
+
     fn speak(&mut self, now: MonoTime) {
         (self.heard, self.last, self.is_under_way) = (now, now, false);
     }
+}
+
+/// The first pace of a session, for a device that has the generation `had` in force: that may be this one, unless it is
+/// another cohort's, which may be of the same decision.
+fn first(pace: Pace, had: u64, has_others: bool) -> Pace {
+    let is_this = pace.generation == had && !has_others;
+    if is_this { pace } else { at_least(pace, had.saturating_add(1)) }
 }
 
 /// `pace` under a generation that a device which has `floor - 1` in force obeys: a cohort's order may be older than the
@@ -271,7 +372,7 @@ mod tests {
             lost: None,
             peer: [127, 0, 0, 1].into(),
         };
-        Post::new(&hello, CohortIndex(1), Some(pace(10, 80)), at(0))
+        Post::new(&hello, CohortIndex(1), Some(pace(10, 80)), false, at(0))
     }
 
     fn generation(kinds: &[Kind]) -> Option<u64> {

@@ -40,7 +40,8 @@ pub(super) async fn run(
 }
 
 fn take(desk: &Desk, batch: &[DeviceCommand]) {
-    batch.iter().for_each(|command| desk.registry.command(command));
+    let now = desk.now();
+    desk.note(batch.iter().filter_map(|command| desk.registry.command(command, now)));
 }
 
 /// Pushes until a newer change makes the rest old; what was pushed is not news then.

@@ -14,7 +14,7 @@ use super::frame::{Inbound, framed};
 use super::post::{Acked, Post};
 use super::refusal::Refusal;
 use super::reply;
-use crate::keepalive::observation::{Observation, ObservationKind};
+use crate::keepalive::observation::{Beat, Observation, ObservationKind};
 use crate::proto::flyball_v1::{DeviceMessage, device_message};
 use crate::socket::idle::Requests;
 
@@ -48,7 +48,9 @@ impl Session {
         match message.kind {
             Some(device_message::Kind::Beat(beat)) => {
                 self.desk.counts.beats.inc();
+                let gap_ratio = self.post.gap_ratio(now);
                 let silence = self.post.beat(beat.sequence, now);
+                self.judge(gap_ratio);
                 self.tell_from(silence.silence, ObservationKind::Silence(silence));
             }
             Some(device_message::Kind::Ack(ack)) => match self.post.ack(ack.generation, now) {
@@ -72,6 +74,16 @@ impl Session {
         let orders = self.desk.orders.load();
         if orders.cohort(self.post.cohort()).is_some_and(|order| silence >= order.tell_silences_from) {
             self.tell(kind);
+        }
+    }
+
+    /// A beat of a cohort whose rollout is judged. That it came over the session that it was expected on confirms it.
+    fn judge(&self, gap_ratio: Option<f32>) {
+        let orders = self.desk.orders.load();
+        if orders.cohort(self.post.cohort()).is_some_and(|order| order.tell_beats.is_some()) {
+            let (device, has_adopted) = (self.post.device, self.post.has_adopted());
+            let beat = Beat { device, is_confirmed: true, gap_ratio, is_reached: None, has_adopted };
+            self.tell(ObservationKind::Beat(beat));
         }
     }
 

@@ -4,9 +4,13 @@
 //! on: its address is asked, once, with an ack whose MAC only the device can send back; until it does, nothing moves, and
 //! nothing more goes there.
 
+use std::time::Duration;
+
 use flyball_sdk::device::probe::ProbePhase;
 use flyball_sdk::device::wire::{Ack, Answer, Hello, Request, kind, sent, told};
 
+use super::address::Address;
+use super::census;
 use super::counters::Count;
 use super::hello;
 use super::orders;
@@ -56,14 +60,23 @@ impl Shard {
     fn accept(&mut self, slot: Slot, head: &Request, missed: u32) {
         let now = self.now;
         let ended = ended(self.registry.get(slot), head, missed, now);
+        let interval = self.pace(self.registry.get(slot)).interval;
         let entry = self.registry.get_mut(slot);
         let (is_unheard, cohort) = (entry.is_unheard, entry.cohort);
         let is_restart = entry.window.boot() != head.boot;
         entry.window.take(head.boot, head.sequence);
         entry.gap_ms = ended.gap.as_millis() as u32;
+        // Before the ack of this one tells it another pace.
+        let is_own = !is_restart && !is_unheard && missed == 0 && head.flags & (sent::RETRY | sent::LINK_UP) == 0;
+        census::gap_ended(entry, ended.gap, interval, is_own);
         (entry.heard, entry.either, entry.is_unheard) = (now, now, false);
         orders::move_on(entry, head);
         self.counts().add(Count::Accepted, 1);
+        if !is_restart && !is_unheard {
+            self.judge(slot, head, &ended, (missed, None));
+        }
+        // What was sent in it may have kept the binding, or not have passed.
+        let is_sounded = std::mem::take(&mut self.registry.get_mut(slot).is_sounded);
         if !is_restart && !is_unheard && missed <= LOST_IN_A_ROW_MAX {
             let unanswered = if head.flags & sent::RETRY != 0 { missed.max(1) } else { 0 };
             self.notices.add_loss(cohort, missed + 1, unanswered);
@@ -71,7 +84,7 @@ impl Shard {
         let order = self.order(cohort);
         let is_told = order.is_some_and(|order| ended.silence >= order.tell_silences_from);
         let after = order.and_then(|order| order.second_ack_after);
-        if !is_unheard && is_told && !self.is_watched {
+        if !is_unheard && is_told && !self.is_watched && !is_sounded {
             self.tell_silence(slot, &ended, None);
         }
         // How long it was silent is not known, or long: the binding may be a new one.
@@ -108,7 +121,9 @@ impl Shard {
     pub(super) fn ask(&mut self, head: &Request, speaker: &Speaker, ended: Option<Ended>) {
         let slot = self.registry.find(&head.device);
         let entry = slot.map(|slot| self.registry.get(slot));
-        let wants_labels = entry.is_none_or(|entry| entry.hello_epoch != self.hello_epoch);
+        let wants_labels = entry.is_none_or(|entry| {
+            entry.hello_epoch != self.hello_epoch || self.is_elsewhere(&entry.address, &speaker.from)
+        });
         let pace = entry.map_or_else(|| self.first_pace(), |entry| self.pace(entry));
         let generation = self.secret.generation(head.device, head.boot, head.sequence);
         let flags = told::NEW_ADDRESS | if wants_labels { told::HELLO } else { 0 };
@@ -122,23 +137,48 @@ impl Shard {
         self.counts().add(Count::AddressAsked, 1);
     }
 
+    /// The device is where this came from; where it was. Behind another carrier it is asked for its labels until it has said
+    /// them, and another network ended its side flows, not their age.
+    fn settle_at(&mut self, slot: Slot, speaker: &Speaker) -> Address {
+        let entry = self.registry.get(slot);
+        let (before, cohort, device) = (entry.address, entry.cohort, entry.device);
+        if !before.is_same_ip(&speaker.from) {
+            let lost = self.flows.forget(device);
+            lost.into_iter().for_each(|probe| self.tell(cohort, ObservationKind::Probe(probe)));
+        }
+        let is_elsewhere = self.is_elsewhere(&before, &speaker.from);
+        let entry = self.registry.get_mut(slot);
+        (entry.address, entry.is_unproven) = (speaker.from, false);
+        if is_elsewhere {
+            entry.hello_epoch = 0;
+        }
+        before
+    }
+
     /// The device answered from its new address.
     fn moved(&mut self, slot: Slot, head: &Request, speaker: &Speaker, asked: &Asked) {
         let now = self.now;
+        let before = self.settle_at(slot, speaker);
         let entry = self.registry.get_mut(slot);
-        let (before, cohort, is_unheard) = (entry.address, entry.cohort, entry.is_unheard);
+        let (cohort, is_unheard) = (entry.cohort, entry.is_unheard);
         entry.came_from = orders::fingerprint(&before);
-        entry.address = speaker.from;
         entry.window.take(head.boot, head.sequence);
-        (entry.heard, entry.either, entry.is_unheard, entry.is_unproven) = (now, now, false, false);
+        (entry.heard, entry.either, entry.is_unheard) = (now, now, false);
         orders::move_on(entry, head);
         let has_moved = before != speaker.from;
         if has_moved {
+            entry.moves = entry.moves.saturating_add(1);
             self.counts().add(Count::AddressMoved, 1);
         }
         self.counts().add(Count::Accepted, 1);
+        if let Some(ended) = asked.ended.filter(|_| has_moved && !is_unheard) {
+            self.judge(slot, head, &ended, (0, Some(before.is_same_ip(&speaker.from))));
+        }
+        self.registry.get_mut(slot).is_sounded = false;
         if let Some(ended) = asked.ended {
-            self.registry.get_mut(slot).gap_ms = ended.gap.as_millis() as u32;
+            let entry = self.registry.get_mut(slot);
+            entry.gap_ms = ended.gap.as_millis() as u32;
+            census::gap_ended(entry, ended.gap, Duration::ZERO, false);
             let from = self.order(cohort).map(|order| order.tell_silences_from);
             let is_told = from.is_some_and(|from| ended.silence >= from);
             if is_told && has_moved && !is_unheard && !self.is_watched {
@@ -164,9 +204,9 @@ impl Shard {
             return Err(Count::StaleNonce);
         }
         let now = self.now;
+        self.settle_at(slot, speaker);
         let entry = self.registry.get_mut(slot);
         entry.window = crate::fleet::registry::replay::Window::new(head.boot, head.sequence);
-        (entry.address, entry.is_unproven) = (speaker.from, false);
         (entry.heard, entry.either, entry.is_unheard) = (now, now, false);
         orders::move_on(entry, head);
         let cohort = entry.cohort;
@@ -196,12 +236,14 @@ impl Shard {
             Place::Late | Place::Duplicate => return Err(Count::Copied),
         }
         let labels = hello::labels(hello.labels).ok_or(Count::BadLabels)?;
-        let cohort = self.cohort_of(labels, speaker);
+        let cohort = self.cohort_of(labels.clone(), speaker);
         let (now, epoch) = (self.now, self.hello_epoch);
         let entry = self.registry.get_mut(slot);
         entry.window.take(head.boot, head.sequence);
-        (entry.heard, entry.either, entry.hello_epoch) = (now, now, epoch);
+        (entry.heard, entry.either, entry.hello_epoch, entry.has_spoken) = (now, now, epoch, true);
         self.counts().add(Count::Hello, 1);
+        self.names.take(slot, &labels);
+        self.scanned(hello.head.device);
         self.put_into(slot, cohort);
         self.ack(slot, head, speaker);
         Ok(())
@@ -213,12 +255,19 @@ impl Shard {
         self.cohorts.resolve(&labels, Transport::Udp)
     }
 
-    /// Another cohort's device from now on. Its pace may be older than what the device follows: it is told as a new one.
+    /// Whether prefixes say other labels of the one address than of the other: the device is behind another carrier.
+    fn is_elsewhere(&self, before: &Address, now: &Address) -> bool {
+        let prefixes = self.shared.prefixes.load();
+        !before.is_same_ip(now) && prefixes.labels(before.ip()) != prefixes.labels(now.ip())
+    }
+
+    /// Another cohort's device from now on. What it was ordered by itself was for the NAT before. The cohort's pace may be
+    /// older than what the device follows: it is told as a new one.
     fn put_into(&mut self, slot: Slot, cohort: CohortIndex) {
         let told = self.pace(self.registry.get(slot)).generation;
         let entry = self.registry.get_mut(slot);
         if entry.cohort != cohort {
-            entry.generation_floor = told + 1;
+            (entry.own, entry.probe, entry.generation_floor) = (None, None, told + 1);
             (entry.cohort, entry.is_present) = (cohort, false);
         }
         self.tell_present(slot);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::keepalive::alarm::ratios::Ratios;
 use crate::keepalive::cohort::CohortIndex;
 
 /// Everything that is counted. Bounded: the labels of one metric.
@@ -19,6 +20,10 @@ pub enum Count {
     SecondAcked,
     /// Second acks for which there was no room.
     SecondAckDropped,
+    /// Orders that were sent just before a beat was due, to see whether they pass.
+    Sounded,
+    /// Orders that were sent unasked, because a release was taken back.
+    Pushed,
     /// Acks that asked a new address to answer.
     AddressAsked,
     /// Addresses that answered, of devices that had another one before.
@@ -74,12 +79,14 @@ pub enum Count {
 }
 
 /// All of [`Count`], in order.
-pub const COUNTS: [Count; 31] = [
+pub const COUNTS: [Count; 33] = [
     Count::Accepted,
     Count::Duplicate,
     Count::Acked,
     Count::SecondAcked,
     Count::SecondAckDropped,
+    Count::Sounded,
+    Count::Pushed,
     Count::AddressAsked,
     Count::AddressMoved,
     Count::Registered,
@@ -117,6 +124,8 @@ impl Count {
             Self::Acked => "acked",
             Self::SecondAcked => "second_acked",
             Self::SecondAckDropped => "second_ack_dropped",
+            Self::Sounded => "sounded",
+            Self::Pushed => "pushed",
             Self::AddressAsked => "address_asked",
             Self::AddressMoved => "address_moved",
             Self::Registered => "registered",
@@ -159,12 +168,15 @@ pub struct WorkerCounts {
     counts: [AtomicU64; COUNTS.len()],
     /// Devices by cohort, as of the last second.
     by_cohort: arc_swap::ArcSwap<Vec<u32>>,
+    /// Where the devices of each cohort stand, as of the last sweep.
+    census: arc_swap::ArcSwap<Vec<Ratios>>,
 }
 
 impl Default for WorkerCounts {
     fn default() -> Self {
         let counts = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { counts, by_cohort: arc_swap::ArcSwap::from_pointee(Vec::new()) }
+        let (by_cohort, census) = Default::default();
+        Self { counts, by_cohort, census }
     }
 }
 
@@ -173,6 +185,10 @@ impl WorkerCounts {
     pub(super) fn add(&self, count: Count, n: u64) {
         let counter = &self.counts[count as usize];
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(super) fn set_census(&self, census: Vec<Ratios>) {
+        self.census.store(Arc::new(census));
     }
 
     pub(super) fn set_by_cohort(&self, devices: Vec<u32>) {
@@ -207,6 +223,17 @@ impl Counters {
     /// All of them, with their names.
     pub fn all(&self) -> impl Iterator<Item = (Count, u64)> {
         COUNTS.into_iter().map(|count| (count, self.get(count)))
+    }
+
+    /// Where the devices of each cohort stand, by its index, as of the last look at all of them.
+    pub fn census(&self) -> Vec<Ratios> {
+        let mut sums: Vec<Ratios> = Vec::new();
+        for worker in self.0.iter() {
+            let counted = worker.census.load();
+            sums.resize(sums.len().max(counted.len()), Ratios::default());
+            sums.iter_mut().zip(counted.iter()).for_each(|(sum, ratios)| sum.merge(ratios));
+        }
+        sums
     }
 
     /// Devices that are here, by cohort, as of about a second ago.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
-use flyball_sdk::device::probe::{ProbeOrder, ProbeOutcome, ProbeReport, SETTLE};
+use flyball_sdk::device::probe::{FLOWS_MAX as DEVICE_FLOWS_MAX, ProbeOrder, ProbeOutcome, ProbeReport, SETTLE};
 
 use super::address::Address;
 use super::counters::Count;
@@ -117,6 +117,20 @@ impl Flows {
         flow.is_reported = true;
         let (class, is_port_kept) = (flow.class, from.map(|from| from == flow.address));
         Ok(Some(Probe { device, class, silence, outcome: report.outcome, controls: report.controls, is_port_kept }))
+    }
+
+    /// Forgets those of a device: their results are taken no more. Those that were not told yet, as lost.
+    pub(super) fn forget(&mut self, device: DeviceId) -> Vec<Probe> {
+        let flows = (0..DEVICE_FLOWS_MAX).filter_map(|number| Some((number, self.0.remove(&(device, number))?)));
+        let lost = flows.filter(|(_, flow)| !flow.is_reported).map(|(number, flow)| Probe {
+            device,
+            class: flow.class,
+            silence: flow.order.cell(number.into()).silence(),
+            outcome: ProbeOutcome::Lost,
+            controls: 0,
+            is_port_kept: None,
+        });
+        lost.collect()
     }
 
     /// Forgets those that nobody will ask for again.

@@ -8,9 +8,12 @@ use std::sync::mpsc::SyncSender;
 use arc_swap::ArcSwap;
 
 use super::counters::{Count, Counters};
+use super::scan::ScanOrder;
 use super::steer::worker_of;
 use crate::fleet::keys::MasterKeys;
 use crate::fleet::prefixes::PrefixTable;
+use crate::fleet::scanned::Scanned;
+use crate::keepalive::cohort::CohortIndex;
 use crate::keepalive::order::DeviceCommand;
 use crate::monitor::event::Gap;
 
@@ -21,6 +24,8 @@ pub(super) enum Told {
     Commands(Vec<DeviceCommand>),
     /// What the monitor saw of one of its devices. It does not know whether that was the device.
     Passive(Box<Gap>),
+    /// Look at the devices of a cohort.
+    Scan(ScanOrder),
 }
 
 /// What all workers and all handles look at.
@@ -84,6 +89,21 @@ impl Handle {
         if self.workers[worker].try_send(Told::Passive(Box::new(gap.clone()))).is_err() {
             self.shared.counters.elsewhere(Count::PassiveRefused, 1);
         }
+    }
+
+    /// Scans the devices of a cohort: the worst of each worker, with what they answer. A worker that is busy leaves its own
+    /// out, and a scan takes the place of one that is under way.
+    pub async fn scan(&self, cohort: CohortIndex) -> Scanned {
+        let (reply, mut found) = tokio::sync::mpsc::channel(self.workers.len());
+        for worker in self.workers.iter() {
+            let _ = worker.try_send(Told::Scan(ScanOrder { cohort, reply: reply.clone() }));
+        }
+        drop(reply);
+        let mut all = Scanned::default();
+        while let Some(part) = found.recv().await {
+            all.add(part);
+        }
+        all
     }
 
     /// Hands each command to the worker that has the device.

@@ -14,14 +14,18 @@
 
 pub mod address;
 mod beat;
+mod census;
 pub mod counters;
 mod flows;
 pub mod handle;
 mod hello;
+mod judged;
+mod names;
 mod notices;
 mod orders;
 mod passive;
 mod pending;
+mod scan;
 mod second;
 mod secret;
 pub mod server;

@@ -18,6 +18,7 @@ impl Shard {
         match told {
             Told::Commands(commands) => commands.iter().for_each(|command| self.command(command)),
             Told::Passive(gap) => self.offered(*gap),
+            Told::Scan(order) => self.begin_scan(order),
         }
     }
 
@@ -26,6 +27,14 @@ impl Shard {
             self.counts().add(Count::CommandDropped, 1);
             return;
         };
+        if self.registry.get(slot).cohort != command.cohort {
+            // Of the NAT that it was behind when this was decided. Where the loop was not reached when the device moved, it
+            // is told again.
+            self.counts().add(Count::CommandDropped, 1);
+            self.registry.get_mut(slot).is_present = false;
+            self.tell_present(slot);
+            return;
+        }
         let before = self.pace(self.registry.get(slot)).generation;
         let entry = self.registry.get_mut(slot);
         match command.order {
@@ -38,6 +47,9 @@ impl Shard {
             DeviceOrder::Probe { order, class } => {
                 entry.probe = Some(OrderedProbe { order, class, state: Ordered::Waiting });
             }
+        }
+        if command.is_urgent && self.push(slot) {
+            self.counts().add(Count::Pushed, 1);
         }
     }
 }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::jitter::Pace;
 use flyball_sdk::device::key::{Mac, MacKey};
 use flyball_sdk::device::wire::{ANSWER_BYTES, Ack, Answer, Arrived, Malformed, Request, is_authentic, kind, told};
@@ -14,9 +13,11 @@ use super::address::Address;
 use super::counters::{Count, WorkerCounts};
 use super::flows::Flows;
 use super::handle::Shared;
+use super::names::Names;
 use super::notices::Notices;
 use super::passive::Waiting;
 use super::pending::{self, Pending};
+use super::scan::Scan;
 use super::second::SecondAcks;
 use super::secret::Secret;
 use super::steer::worker_of;
@@ -44,6 +45,8 @@ pub(super) struct Shard {
     pub(super) seconds: SecondAcks,
     pub(super) notices: Notices,
     pub(super) waiting: Waiting,
+    pub(super) names: Names,
+    pub(super) scan: Option<Scan>,
     pub(super) secret: Secret,
     pub(super) shared: Arc<Shared>,
     pub(super) cohorts: Arc<CohortTable>,
@@ -89,6 +92,8 @@ impl Shard {
             seconds: SecondAcks::new(),
             notices: Notices::new(now),
             waiting: Waiting::default(),
+            names: Names::default(),
+            scan: None,
             secret: Secret::draw(),
             keys: shared.keys.load_full(),
             orders: Arc::default(),
@@ -193,10 +198,12 @@ impl Shard {
         self.orders.cohort(cohort)
     }
 
-    /// What a device is to be told: its own pace, or its cohort's, and never as an older order than the one before.
+    /// What a device is to be told: its own pace, or its cohort's, and never as an older order than the one before. A cohort
+    /// that the loop has not ordered anything for yet is not that of unknown devices: after a restart a device keeps what it
+    /// has until then.
     pub(super) fn pace(&self, entry: &Entry) -> Pace {
         let first = || self.cohorts.first_pace(entry.cohort);
-        let cohort = || self.order(entry.cohort).map_or_else(first, |order| order.pace);
+        let cohort = || self.orders.decided(entry.cohort).map_or_else(first, |order| order.pace);
         let pace = entry.own.map_or_else(cohort, Pace::from);
         Pace { generation: pace.generation.max(entry.generation_floor), ..pace }
     }
@@ -210,6 +217,7 @@ impl Shard {
 
     /// Acks what a known device sent from where it answered.
     pub(super) fn ack(&mut self, slot: Slot, head: &Request, speaker: &Speaker) {
+        self.note_told(slot);
         let entry = self.registry.get(slot);
         let (pace, hello) = (self.pace(entry), entry.hello_epoch != self.hello_epoch);
         let (flags, probe) = super::orders::told_probe(entry);
@@ -232,7 +240,7 @@ impl Shard {
             return;
         }
         entry.is_present = true;
-        let (cohort, device): (CohortIndex, DeviceId) = (entry.cohort, entry.device);
-        self.tell(cohort, ObservationKind::Present { device, can_probe: true });
+        let (cohort, device, has_own) = (entry.cohort, entry.device, entry.own.is_some());
+        self.tell(cohort, ObservationKind::Present { device, can_probe: true, has_own });
     }
 }

@@ -10,12 +10,15 @@ use super::counters::Count;
 use super::shard::Shard;
 use crate::fleet::registry::entry::{Entry, Stamp};
 use crate::fleet::registry::{FORGET_AFTER, Slot};
+use crate::keepalive::alarm::ratios::Ratios;
 use crate::keepalive::observation::ObservationKind;
 
 /// A part of the devices is looked at each time; all of them once in this many times.
 const SWEEP_PARTS: u32 = 50;
 /// And at least this many, so that a small fleet is looked at each time.
 const SWEEP_MIN: u32 = 2_048;
+/// A sweep takes no longer, unless the process slept.
+const PERIOD_MAX: Duration = Duration::from_secs(30);
 /// Beyond all its retries: what the network and a busy device take.
 const ABSENT_MARGIN: Duration = Duration::from_secs(2);
 
@@ -24,6 +27,10 @@ const ABSENT_MARGIN: Duration = Duration::from_secs(2);
 pub(super) struct Sweep {
     next: Slot,
     by_cohort: Vec<u32>,
+    /// When it began, and how long the last one took, so that each device is looked at as often.
+    began: Stamp,
+    period: Duration,
+    census: Vec<Ratios>,
 }
 
 impl Shard {
@@ -46,6 +53,9 @@ impl Shard {
 
     /// Looks at the next part of the devices.
     pub(super) fn sweep(&mut self, sweep: &mut Sweep) {
+        if sweep.next == 0 {
+            (sweep.began, sweep.period) = (self.now, self.now.since(sweep.began).min(PERIOD_MAX));
+        }
         let places = self.registry.places() as Slot;
         let end = places.min(sweep.next + SWEEP_MIN.max(places / SWEEP_PARTS));
         for slot in sweep.next..end {
@@ -57,6 +67,7 @@ impl Shard {
             self.flows.sweep(self.now);
             let counted = std::mem::take(&mut sweep.by_cohort);
             self.counts().set_by_cohort(counted);
+            self.counts().set_census(std::mem::take(&mut sweep.census));
         }
     }
 
@@ -67,11 +78,15 @@ impl Shard {
         }
         let silence = self.now.since(entry.heard);
         let (device, cohort) = (entry.device, entry.cohort);
+        self.look_for_beats(slot, silence, sweep.period);
+        let entry = self.registry.get(slot);
+        self.count(entry, silence, &mut sweep.census);
         if entry.is_present && silence > self.patience(entry) {
             self.registry.get_mut(slot).is_present = false;
             self.tell(cohort, ObservationKind::Absent { device });
         } else if silence > FORGET_AFTER {
             self.registry.remove(slot);
+            self.names.forget(slot);
             self.shared.devices.fetch_sub(1, Ordering::Relaxed);
         } else if entry.is_present {
             let index = cohort.0 as usize;

@@ -106,10 +106,14 @@ impl Worker {
     }
 
     fn send(&mut self, outgoing: &mut Batch<ANSWER_BYTES>) {
+        let mut failed = 0;
         for (to, bytes) in self.shard.out.drain(..) {
+            if outgoing.len() == OUT_MAX {
+                failed += outgoing.send(&self.socket);
+            }
             outgoing.push(&bytes, &to, self.is_v6);
         }
-        let failed = outgoing.send(&self.socket);
+        failed += outgoing.send(&self.socket);
         self.shard.count_failed(failed);
     }
 
@@ -131,6 +135,10 @@ impl Worker {
             chores.swept_at = now;
             self.shard.sweep(&mut chores.sweep);
             self.shard.confirm_waiting();
+            self.shard.tend_scan(OUT_MAX);
+            if !self.shard.out.is_empty() {
+                self.send(outgoing);
+            }
         }
         if self.shard.notices.is_due(now) {
             self.notice();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::replay::Window;
 use crate::fleet::heartbeat::address::Address;
+use crate::keepalive::alarm::health::OffPace;
 use crate::keepalive::cohort::CohortIndex;
 use crate::keepalive::observation::BindingClass;
 use crate::time::MonoTime;
@@ -82,6 +83,8 @@ pub struct OrderedProbe {
     pub state: Ordered,
 }
 
+const _: () = assert!(size_of::<Entry>() == 192, "an entry is three cache lines");
+
 /// One device.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
@@ -100,6 +103,16 @@ pub struct Entry {
     pub either: Stamp,
     /// The time between the last two heartbeats, in milliseconds.
     pub gap_ms: u32,
+    /// The longest wait that its last ack told it, in the wire's units of 100 ms; 0 where none is known.
+    pub told_units: u16,
+    /// The last gap to what was intended for it, in 16ths.
+    pub late_16ths: u8,
+    /// Whether its own beats keep to what it is told.
+    pub off_pace: OffPace,
+    /// It said hello since its last beat: the gap that is open is none between two beats.
+    pub has_spoken: bool,
+    /// Times that it came from another address.
+    pub moves: u8,
     /// Its cohort.
     pub cohort: CohortIndex,
     /// Derived when it is needed first.
@@ -120,6 +133,8 @@ pub struct Entry {
     pub is_unheard: bool,
     /// Read from a file that may be older than the last the process did: its address must answer once more.
     pub is_unproven: bool,
+    /// It was sent its order unasked since it beat last: whether that passed, its next beat shows.
+    pub is_sounded: bool,
     /// Nobody is here: the place is free.
     pub is_vacant: bool,
 }
@@ -135,6 +150,11 @@ impl Entry {
             heard: now,
             either: now,
             gap_ms: 0,
+            told_units: 0,
+            late_16ths: 0,
+            off_pace: OffPace::default(),
+            has_spoken: false,
+            moves: 0,
             cohort: CohortIndex(0),
             key: None,
             came_from: 0,
@@ -145,6 +165,7 @@ impl Entry {
             is_present: false,
             is_unheard: true,
             is_unproven: false,
+            is_sounded: false,
             is_vacant: false,
         }
     }
@@ -164,11 +185,6 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_entry_is_three_cache_lines() {
-        assert_eq!(size_of::<Entry>(), 192);
-    }
 
     #[test]
     fn stamps_come_round() {

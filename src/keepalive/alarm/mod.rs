@@ -10,6 +10,7 @@
 //! [`GONE_AFTER`] no longer counts. In a cohort of less than two hundred devices two late ones are needed, so that
 //! one that is switched off is no alarm of its cohort.
 
+pub mod diagnosis;
 pub mod health;
 pub mod ratios;
 pub mod watch;

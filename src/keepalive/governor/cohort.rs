@@ -7,9 +7,11 @@ use std::time::Duration;
 use flyball_sdk::device::probe::Cell;
 
 use super::boxes::Boxes;
+use super::comparisons::Planned;
 use super::devices::{Device, Devices, Slot};
 use super::learning::{self, Ground};
 use super::pacing::Told;
+use super::release::Release;
 use super::rounds::Round;
 use crate::keepalive::change::{Change, Watch};
 use crate::keepalive::cohort::{CohortEntry, CohortIndex, Transport};
@@ -22,6 +24,7 @@ use crate::keepalive::observation::BindingClass;
 use crate::keepalive::policy::{Fleet, IntervalBounds, SecondAck};
 use crate::keepalive::ports::Ports;
 use crate::keepalive::report::Evidence;
+use crate::keepalive::wave::rollout::Rollout;
 
 /// A floor under this part of the field's is that of a lab or a demonstration, where all timeouts are shorter alike.
 const LAB_SCALE: f64 = 1.0 / 3.0;
@@ -64,6 +67,10 @@ pub(super) struct Cohort {
     pub(super) is_remembered: bool,
     /// What it is told.
     pub(super) told: Told,
+    /// Its longer intervals on their way out; `None` = they need none.
+    pub(super) release: Option<Release>,
+    /// What an AB test has it do.
+    pub(super) planned: Option<Planned>,
     /// Devices that wait for a test.
     pub(super) waiting: VecDeque<Slot>,
     /// Members that are still to be looked at since the offers or the order changed.
@@ -91,6 +98,10 @@ pub(super) struct Counts {
     pub(super) same: u32,
     /// That are testing.
     pub(super) testing: u32,
+    /// Whom a rollout has given the new interval,
+    pub(super) new: u32,
+    /// and those of them that confirmed it.
+    pub(super) adopted: u32,
 }
 
 impl Cohort {
@@ -111,6 +122,8 @@ impl Cohort {
             offers: Vec::new(),
             is_remembered: false,
             told: Told::new(&entry.key, &fleet),
+            release: fleet.waves.is_some().then(|| Release::new(interval::floor(&fleet.interval))),
+            planned: None,
             waiting: VecDeque::new(),
             sweep: 0,
             round: Round::default(),
@@ -188,10 +201,10 @@ impl Cohort {
         self.is_dirty = true;
     }
 
-    /// Another fleet's, or other, bounds, budgets and pins.
-    pub(super) fn set_fleet(&mut self, fleet: Arc<Fleet>, ground: &Arc<Ground>) {
+    /// Another fleet's, or other, bounds, budgets and pins. A rollout comes out where waves do not count any more.
+    pub(super) fn set_fleet(&mut self, fleet: Arc<Fleet>, ground: &Arc<Ground>) -> Option<Box<Rollout>> {
         let is_other_range = fleet.interval != self.fleet.interval;
-        self.fleet = fleet;
+        let before = std::mem::replace(&mut self.fleet, fleet);
         if is_other_range {
             // Lifetimes are looked for within the bounds. Devices keep what they have shown.
             self.boxes = std::array::from_fn(|_| Boxes::new(Arc::clone(ground)));
@@ -199,6 +212,7 @@ impl Cohort {
         }
         self.is_dirty = true;
         self.look_at_all();
+        self.set_waves(&before)
     }
 
     /// The shortest interval.

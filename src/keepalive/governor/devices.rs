@@ -82,6 +82,14 @@ impl Is {
     pub(super) const SAME: u16 = 1 << 9;
     /// It came back: what it was told before is told again.
     pub(super) const RETURNED: u16 = 1 << 10;
+    /// It confirmed the pace that it was told last.
+    pub(super) const CONFIRMED: u16 = 1 << 11;
+    /// A rollout has given it the new interval.
+    pub(super) const NEW: u16 = 1 << 12;
+    /// And it has confirmed that.
+    pub(super) const ADOPTED: u16 = 1 << 13;
+    /// When it came, its edge had a pace of its own for it.
+    pub(super) const PACED: u16 = 1 << 14;
 
     /// Whether all of these are true.
     pub(super) const fn all(self, statements: u16) -> bool {

@@ -15,8 +15,10 @@ use flyball_sdk::device::probe::Cell;
 use serde::{Deserialize, Serialize};
 
 use super::cohort::{Cohort, place};
+use super::comparisons::Comparison;
 use super::devices::{Device, Devices};
-use crate::keepalive::cohort::{CohortEntry, Transport};
+use super::release::ReleaseMemory;
+use crate::keepalive::cohort::{CohortEntry, CohortKey, Transport};
 use crate::keepalive::device::{Offer, Shown};
 use crate::keepalive::lifetime::channel::Channel;
 use crate::keepalive::mixture::{Bracket, Outcome};
@@ -38,6 +40,9 @@ pub struct Memory {
     /// By cohort.
     #[serde(default)]
     pub cohorts: Vec<CohortMemory>,
+    /// AB tests of fleet files.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
 }
 
 /// What was learnt of a cohort.
@@ -60,6 +65,9 @@ pub struct CohortMemory {
     /// Devices that live shorter than the cohort's offers: the longest silence survived, the shortest expired (0 = none).
     #[serde(default)]
     lower: Vec<(String, u16, u16)>,
+    /// What is released of it, and the rollout under way.
+    #[serde(default)]
+    release: Option<ReleaseMemory>,
 }
 
 impl CohortMemory {
@@ -68,6 +76,18 @@ impl CohortMemory {
         self.lower.iter().take(LOWER_MAX).filter_map(|(device, survived, expired)| {
             Some((device.parse().ok()?, Shown::of(Cell::new(*survived), Cell::new(*expired))))
         })
+    }
+
+    /// Devices whose evidence is kept: 0 where nothing was learnt.
+    pub fn devices(&self) -> usize {
+        self.brackets[place(BindingClass::Stream)].len()
+    }
+
+    /// The cohort that it is of. Its labels are read off its name; none where they cannot be.
+    pub fn entry(&self) -> CohortEntry {
+        let transport = if self.is_tcp { Transport::Tcp } else { Transport::Udp };
+        let key = CohortKey { name: Arc::clone(&self.name), transport };
+        CohortEntry { labels: key.labels(), key, fleet: self.fleet.clone() }
     }
 
     /// Whether it is of this cohort.
@@ -97,6 +117,7 @@ impl Cohort {
                 brackets.iter().take(BRACKETS_MAX).map(written).collect()
             }),
             lower: self.lower(devices, room),
+            release: self.release_memory(),
         }
     }
 
@@ -138,6 +159,7 @@ impl Cohort {
                 }
             }
         }
+        self.remember_release(memory.release.as_ref());
         self.is_dirty = true;
         self.look_at_all();
     }

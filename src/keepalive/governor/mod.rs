@@ -17,6 +17,7 @@
 mod balancer;
 mod boxes;
 mod cohort;
+pub mod comparisons;
 mod decision;
 mod devices;
 mod due;
@@ -25,8 +26,10 @@ mod learning;
 pub mod memory;
 mod neighbours;
 mod pacing;
+mod release;
 mod review;
 mod roll;
+pub mod rollouts;
 mod rounds;
 mod summary;
 #[cfg(test)]
@@ -38,6 +41,7 @@ use std::sync::Arc;
 use flyball_sdk::device::id::DeviceId;
 
 use self::cohort::Cohort;
+use self::comparisons::Comparison;
 use self::devices::{DEVICES_MAX, Devices, Slot};
 use self::due::Due;
 use self::learning::Ground;
@@ -47,7 +51,8 @@ use super::device::Shown;
 use super::observation::{Observation, ObservationKind};
 use super::order::{DeviceCommand, Orders};
 use super::policy::{Fleet, Fleets, IntervalBounds};
-use super::report::{CohortReport, Reason};
+use super::report::{CohortReport, Reason, RolloutReport};
+use super::wave::audit::Event;
 use crate::time::{MonoTime, Tick};
 
 /// Cohorts of an earlier process that are kept in mind until devices of them appear.
@@ -70,6 +75,15 @@ pub struct Governor {
     is_one_value: bool,
     next_swept: usize,
     ground: Option<(IntervalBounds, Arc<Ground>)>,
+    /// Of the last decision.
+    now: Tick,
+    /// What happened to rollouts since then, and those that ended.
+    events: Vec<Event>,
+    ended: Vec<RolloutReport>,
+    /// Those that end until the next one.
+    ending: Vec<RolloutReport>,
+    /// AB tests that the fleet files ask for.
+    comparisons: Vec<Comparison>,
 }
 
 /// What one decision says.
@@ -81,13 +95,15 @@ pub struct Decided {
     pub is_changed: bool,
     /// For single devices.
     pub commands: Vec<DeviceCommand>,
+    /// What happened to rollouts since the last decision.
+    pub events: Vec<Event>,
 }
 
 impl Governor {
     /// Knows no cohort yet.
     pub fn new(fleets: Arc<Fleets>) -> Self {
-        Self {
-            fleets,
+        let mut this = Self {
+            fleets: Arc::clone(&fleets),
             strangers: Arc::new(Fleet::named("")),
             cohorts: Vec::new(),
             devices: Devices::new(DEVICES_MAX),
@@ -100,16 +116,25 @@ impl Governor {
             is_one_value: false,
             next_swept: 0,
             ground: None,
-        }
+            now: Tick::default(),
+            events: Vec::new(),
+            ended: Vec::new(),
+            ending: Vec::new(),
+            comparisons: Vec::new(),
+        };
+        this.set_comparisons(&fleets);
+        this
     }
 
     /// Other bounds, budgets and pins from now on; what was learnt stays.
     pub fn set_fleets(&mut self, fleets: Arc<Fleets>) {
+        self.set_comparisons(&fleets);
         self.fleets = fleets;
         for at in 0..self.cohorts.len() {
             let fleet = self.fleet_of(&self.cohorts[at].entry);
             let ground = self.ground_of(&fleet);
-            self.cohorts[at].set_fleet(fleet, &ground);
+            let dropped = self.cohorts[at].set_fleet(fleet, &ground);
+            dropped.into_iter().for_each(|rollout| self.release_at_once(rollout));
         }
     }
 
@@ -129,8 +154,9 @@ impl Governor {
     pub fn observe(&mut self, observation: &Observation) {
         let Some(at) = self.place(observation.cohort) else { return };
         match observation.kind {
-            ObservationKind::Present { device, can_probe } => self.arrive(at, device, can_probe),
+            ObservationKind::Present { device, can_probe, has_own } => self.arrive(at, device, (can_probe, has_own)),
             ObservationKind::Absent { device } => self.leave(device),
+            ObservationKind::Beat(beat) => self.take_beat(at, &beat, observation.at),
             ObservationKind::Loss { sent, unanswered } => self.cohorts[at].take_loss(sent, unanswered),
             ObservationKind::Silence(seen) => {
                 self.with(at, seen.device, |cohort, device| cohort.take_silence(device, &seen));
@@ -150,6 +176,8 @@ impl Governor {
         let generation = (self.generation + 1).max(unix_ms);
         let second = u32::try_from(now.mono.since(MonoTime::default()).as_secs()).unwrap_or(u32::MAX);
         self.end_silent_tests(second);
+        self.step_comparisons(now);
+        self.step_rollouts(now, generation);
         let is_changed = self.decide_cohorts(now, second, generation);
         let commands = self.decide_devices(now, second, generation);
         let is_changed = is_changed || self.orders.cohorts.len() != self.cohorts.len();
@@ -160,7 +188,9 @@ impl Governor {
             let cohorts = self.cohorts.iter().map(|cohort| Arc::clone(&cohort.told.order)).collect();
             self.orders = Arc::new(Orders { generation, cohorts });
         }
-        Decided { orders: Arc::clone(&self.orders), is_changed, commands }
+        self.ended = std::mem::take(&mut self.ending);
+        let events = std::mem::take(&mut self.events);
+        Decided { orders: Arc::clone(&self.orders), is_changed, commands, events }
     }
 
     /// What is known and decided of each cohort.
@@ -179,12 +209,14 @@ impl Governor {
         let mut room = LOWER_MAX;
         let known = self.cohorts.iter().map(|cohort| cohort.memory(&self.devices, &mut room));
         let cohorts = known.chain(self.remembered.iter().cloned());
-        Memory { generation: self.generation, cohorts: cohorts.take(REMEMBERED_MAX).collect() }
+        let cohorts = cohorts.take(REMEMBERED_MAX).collect();
+        Memory { generation: self.generation, cohorts, comparisons: self.comparisons.clone() }
     }
 
     /// Takes up what an earlier process knew.
     pub fn remember(&mut self, memory: Memory) {
         self.generation = self.generation.max(memory.generation);
+        self.remember_comparisons(memory.comparisons);
         self.remembered = memory.cohorts;
         self.remembered.truncate(REMEMBERED_MAX);
         let worse_off = self.remembered.iter().flat_map(CohortMemory::worse_off);

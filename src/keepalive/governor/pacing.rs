@@ -44,6 +44,8 @@ pub(super) struct Told {
     pub(super) verdict: Verdict,
     /// Why.
     pub(super) reason: Reason,
+    /// Why the law wants what it wants, which may wait for its release.
+    pub(super) law: Reason,
     /// When the pace was changed.
     pub(super) at: WallTime,
     /// The same, in seconds since the start.
@@ -52,11 +54,11 @@ pub(super) struct Told {
 
 /// What is to be told.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Choice {
-    interval: Duration,
-    verdict: Verdict,
-    reason: Reason,
-    is_hostile: bool,
+pub(super) struct Choice {
+    pub(super) interval: Duration,
+    pub(super) verdict: Verdict,
+    pub(super) reason: Reason,
+    pub(super) is_hostile: bool,
 }
 
 impl Told {
@@ -64,11 +66,13 @@ impl Told {
     pub(super) fn new(key: &CohortKey, fleet: &Fleet) -> Self {
         let floor = interval::floor(&fleet.interval);
         let pace = interval::pace(&fleet.interval, floor, 0);
-        let order = CohortOrder { key: key.clone(), pace, second_ack_after: None, tell_silences_from: floor };
+        let order =
+            CohortOrder { key: key.clone(), pace, second_ack_after: None, tell_silences_from: floor, tell_beats: None };
         Self {
             order: Arc::new(order),
             verdict: Verdict::Learning,
             reason: Reason::Prior,
+            law: Reason::Prior,
             at: WallTime::default(),
             second: 0,
         }
@@ -84,7 +88,9 @@ impl Cohort {
             self.offers = offers;
             self.look_at_all();
         }
-        let choice = self.choice(now);
+        let law = self.choice(now);
+        let choice = self.gated(law, now);
+        self.told.law = law.reason;
         self.tell(choice, now, second, generation)
     }
 
@@ -94,11 +100,17 @@ impl Cohort {
         self.fleet.pins.iter().find(|pin| is_ours(pin) && pin.until.is_none_or(|until| now < until))
     }
 
+    /// The interval that an AB test has the cohort have.
+    pub(super) fn planned(&self) -> Option<Duration> {
+        self.planned.and_then(|planned| planned.interval)
+    }
+
     fn tell(&mut self, choice: Choice, now: Tick, second: u32, generation: u64) -> bool {
         let bounds = &self.fleet.interval;
         let hostile = choice.is_hostile.then(|| self.paced().lowest().bounds().1);
-        let lifetime =
-            hostile.or(self.offers.first().map(|offer| offer.lower)).filter(|_| self.pin(now.wall).is_none());
+        let lifetime = hostile
+            .or(self.offers.first().map(|offer| offer.lower))
+            .filter(|_| self.pin(now.wall).is_none() && self.planned().is_none());
         let mut pace = match lifetime {
             Some(lifetime) => interval::pace_for(bounds, choice.interval, lifetime.silence(), 0),
             None => interval::pace(bounds, choice.interval, 0),
@@ -116,6 +128,7 @@ impl Cohort {
             pace,
             second_ack_after: self.second_ack_after(),
             tell_silences_from: interval::floor(&self.fleet.interval),
+            tell_beats: self.tell_beats(),
         };
         let is_changed = order != **before;
         if is_other_pace {
@@ -144,12 +157,16 @@ impl Cohort {
             let is_hostile = interval::is_hostile(bounds, pin.nat_timeout);
             return Choice { interval, verdict: Verdict::Pinned, reason: Reason::Pin, is_hostile };
         }
+        if let Some(interval) = self.planned() {
+            let interval = interval.clamp(interval::floor(bounds), interval::ceiling(bounds));
+            return Choice { interval, verdict: Verdict::Pinned, reason: Reason::AbTest, is_hostile: false };
+        }
         let floor = interval::floor(bounds);
         if interval::is_hostile(bounds, self.paced().lowest().bounds().1.silence()) {
             return Choice { interval: floor, verdict: Verdict::Hostile, reason: Reason::Hostile, is_hostile: true };
         }
         let Some(offer) = self.offers.first() else {
-            let reason = if floor < self.told.order.pace.interval { Reason::Shorter } else { self.unproven() };
+            let reason = if floor < self.law_in_force() { Reason::Shorter } else { self.unproven() };
             return Choice { interval: floor, verdict: Verdict::Learning, reason, is_hostile: false };
         };
         let verdict = if self.paced().lowest().is_learnt() { Verdict::Learnt } else { Verdict::Learning };
@@ -160,7 +177,7 @@ impl Cohort {
     /// From what is in force to what the bound asks for: down at once, up when that is proven, released and worth it.
     fn within(&self, next: interval::Paced) -> (Duration, Reason) {
         let bounds = &self.fleet.interval;
-        let in_force = self.told.order.pace.interval.clamp(interval::floor(bounds), interval::ceiling(bounds));
+        let in_force = self.law_in_force().clamp(interval::floor(bounds), interval::ceiling(bounds));
         let by_limit = match next.limit {
             Limit::Lifetime => Reason::LowerBound,
             Limit::Floor => Reason::Floor,
@@ -171,7 +188,7 @@ impl Cohort {
             return (next.interval, if is_fall { Reason::Shorter } else { by_limit });
         }
         if next.interval == in_force {
-            let is_news = self.told.reason != Reason::Shorter;
+            let is_news = self.told.law != Reason::Shorter;
             return (in_force, if is_news { by_limit } else { Reason::Shorter });
         }
         if !self.fleet.is_longer_released {
@@ -190,7 +207,7 @@ impl Cohort {
     /// Why the pace is what it is while a longer one is not proven: nothing is known yet, or a lifetime fell.
     fn unproven(&self) -> Reason {
         let is_unseen = self.evidence == Evidence::default();
-        match self.told.reason {
+        match self.told.law {
             Reason::Shorter => Reason::Shorter,
             _ if !self.offers.is_empty() => Reason::Proving,
             _ if is_unseen => Reason::Prior,

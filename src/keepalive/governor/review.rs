@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::probe::{Cell, ProbeOrder, SETTLE, TRIES, TRY_EVERY};
 
 use super::cohort::Cohort;
@@ -51,9 +52,9 @@ impl Desk<'_> {
         (self.second / 86_400) as u8
     }
 
-    fn command(&mut self, cohort: &Cohort, slot: Slot, order: DeviceOrder) {
+    fn command(&mut self, cohort: &Cohort, slot: Slot, order: DeviceOrder, is_urgent: bool) {
         let device = self.devices.get(slot).id;
-        self.commands.push(DeviceCommand { device, cohort: cohort.index, order });
+        self.commands.push(DeviceCommand { device, cohort: cohort.index, order, is_urgent });
     }
 }
 
@@ -79,15 +80,12 @@ pub(super) fn review(cohort: &mut Cohort, slot: Slot, desk: &mut Desk<'_>) {
 
 /// The interval that a device should have; `None` = the cohort's.
 fn target(cohort: &Cohort, device: &Device, now: Tick) -> Option<Duration> {
-    let bounds = &cohort.fleet.interval;
-    if cohort.pin(now.wall).is_some() {
+    if cohort.planned().is_some() {
         return None;
     }
-    let own = match device.shown.supported(&cohort.offers) {
-        Some(lifetime) => interval::paced(bounds, lifetime.silence()).interval,
-        None if device.shown.expired().is_some_and(|expired| is_too_long(cohort, expired)) => interval::floor(bounds),
-        None if device.is.all(Is::PROBING) && !cohort.is_trusted() => interval::floor(bounds),
-        None => return None,
+    let own = match (earned(cohort, device, now), &cohort.release) {
+        (earned, None) => earned?,
+        (earned, Some(release)) => earned.unwrap_or(release.wanted).min(release.most(device.id)),
     };
     let in_force = interval_of(cohort, device);
     if !cohort.fleet.is_longer_released && own > in_force {
@@ -102,6 +100,22 @@ fn target(cohort: &Cohort, device: &Device, now: Tick) -> Option<Duration> {
     Some(if own > in_force && !interval::is_worth_a_change(in_force, own) { in_force } else { own })
 }
 
+/// The interval that the law would allow a device by what it showed itself; `None` = what it wants for the cohort.
+fn earned(cohort: &Cohort, device: &Device, now: Tick) -> Option<Duration> {
+    let bounds = &cohort.fleet.interval;
+    if cohort.pin(now.wall).is_some() {
+        return None;
+    }
+    match device.shown.supported(&cohort.offers) {
+        Some(lifetime) => Some(interval::paced(bounds, lifetime.silence()).interval),
+        None if device.shown.expired().is_some_and(|expired| is_too_long(cohort, expired)) => {
+            Some(interval::floor(bounds))
+        }
+        None if device.is.all(Is::PROBING) && !cohort.is_trusted() => Some(interval::floor(bounds)),
+        None => None,
+    }
+}
+
 /// Whether the cohort's order lets a device wait longer than a silence that it did not survive.
 fn is_too_long(cohort: &Cohort, expired: Cell) -> bool {
     expired.silence() <= cohort.told.order.pace.longest()
@@ -109,19 +123,24 @@ fn is_too_long(cohort: &Cohort, expired: Cell) -> bool {
 
 fn pace(cohort: &Cohort, slot: Slot, target: Option<Duration>, desk: &mut Desk<'_>) {
     let (second, generation) = (desk.second, desk.generation);
+    let common = cohort.told.order.pace.interval;
     let device = desk.devices.get_mut(slot);
     let own = target.map_or(0, units);
-    let is_told_again = device.is.all(Is::RETURNED) && own != 0;
+    // An edge may have kept what an earlier process told: where that was taken back, it is to know.
+    let has_some = own != 0 || device.is.all(Is::PACED) || cohort.release.is_some();
+    let is_told_again = device.is.all(Is::RETURNED) && has_some;
     device.is.set(Is::RETURNED, false);
     if own == device.own && !is_told_again {
         return;
     }
+    let is_urgent = cohort.release.is_some() && target.unwrap_or(common) < interval_of(cohort, device);
+    device.is.set(Is::CONFIRMED, false);
     (device.own, device.own_since) = (own, second);
     let order = match target {
         Some(interval) => DeviceOrder::Own(interval::pace(&cohort.fleet.interval, interval, generation)),
         None => DeviceOrder::Cohort,
     };
-    desk.command(cohort, slot, order);
+    desk.command(cohort, slot, order, is_urgent);
 }
 
 /// The interval that a device has.
@@ -182,15 +201,20 @@ pub(super) fn give(
     let took = wait + SETTLE + longest + TRY_EVERY * u32::from(TRIES) + slack;
     let until = second.saturating_add(u32::try_from(took.as_secs()).unwrap_or(u32::MAX)).saturating_add(1);
     desk.due.set(desk.devices, slot, until);
-    desk.command(cohort, slot, DeviceOrder::Probe { order, class });
+    desk.command(cohort, slot, DeviceOrder::Probe { order, class }, false);
     true
 }
 
 impl Cohort {
+    fn is_new(&self, device: DeviceId) -> bool {
+        self.planned().is_some() || self.release.as_ref().is_some_and(|release| release.is_new(device))
+    }
+
     /// Counts a device as what it is now.
     pub(super) fn count(&mut self, device: &mut Device) {
         let is_present = device.is.all(Is::PRESENT);
         let is_probing = is_present && device.is.all(Is::PROBING);
+        let is_new = is_present && self.is_new(device.id);
         let now = [
             (Is::PRESENT, is_present),
             (Is::PROBING, is_probing),
@@ -198,6 +222,8 @@ impl Cohort {
             (Is::LOWER, is_present && self.is_lower(device)),
             (Is::OWN, is_present && device.own != 0),
             (Is::SAME, is_present && device.own != 0 && interval_of(self, device) == self.told.order.pace.interval),
+            (Is::NEW, is_new),
+            (Is::ADOPTED, is_new && device.is.all(Is::CONFIRMED)),
         ];
         let before = self.counts;
         let counts = &mut self.counts;
@@ -208,6 +234,8 @@ impl Cohort {
             &mut counts.lower,
             &mut counts.own,
             &mut counts.same,
+            &mut counts.new,
+            &mut counts.adopted,
         ];
         for ((statement, is_true), field) in now.into_iter().zip(fields) {
             match (device.counted.all(statement), is_true) {

@@ -17,12 +17,13 @@ impl Governor {
         touch(&mut self.touched, device, slot);
     }
 
-    pub(super) fn arrive(&mut self, at: usize, id: DeviceId, can_probe: bool) {
+    pub(super) fn arrive(&mut self, at: usize, id: DeviceId, (can_probe, has_own): (bool, bool)) {
         let Some(slot) = self.settled(at, id) else { return };
         let device = self.devices.get_mut(slot);
         device.is.set(Is::PRESENT, true);
         device.is.set(Is::PROBING, can_probe);
         device.is.set(Is::RETURNED, true);
+        device.is.set(Is::PACED, has_own);
         device.silent_tests = 0;
         self.cohorts[at].end_test(device);
         touch(&mut self.touched, device, slot);

@@ -1,9 +1,11 @@
 //! A cohort's report: what is known, what is told, and why.
 
+use std::time::Duration;
+
 use super::cohort::{Cohort, place};
 use crate::keepalive::governor::learning::CONFIDENCE;
 use crate::keepalive::observation::BindingClass;
-use crate::keepalive::report::{CohortReport, LifetimeReport};
+use crate::keepalive::report::{CohortReport, LifetimeReport, Verdict};
 
 impl Cohort {
     /// For people and metrics.
@@ -17,8 +19,10 @@ impl Cohort {
             devices_own: self.counts.own,
             loss_ratio: self.loss_ratio(),
             evidence: self.evidence,
+            pinned: self.pinned(),
             verdict: self.told.verdict,
             reason: self.told.reason,
+            rollout: self.rollout_brief(),
             tests_to_be_surer: self.paced().lowest().tests_to_be_surer(),
             decided_at: self.told.at,
         }
@@ -36,7 +40,15 @@ impl Cohort {
         }
     }
 
-    fn loss_ratio(&self) -> f64 {
+    fn pinned(&self) -> Option<Duration> {
+        if self.told.verdict != Verdict::Pinned {
+            return None;
+        }
+        self.pin(self.told.at).map(|pin| pin.nat_timeout)
+    }
+
+    /// Part of the packets that the way loses.
+    pub(super) fn loss_ratio(&self) -> f64 {
         let [sent, unanswered] = self.sent;
         if sent == 0 { 0.0 } else { unanswered as f64 / sent as f64 }
     }

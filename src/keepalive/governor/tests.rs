@@ -2,8 +2,10 @@
 
 mod bounds;
 mod changes;
+mod comparisons;
 mod learning;
 mod memory;
+mod rollouts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +96,7 @@ impl World {
     fn join(&mut self, lifetime: f64) {
         let number = self.devices.len() as u128 + 1;
         let id = DeviceId(number.to_be_bytes());
-        self.tell(0, ObservationKind::Present { device: id, can_probe: true });
+        self.tell(0, ObservationKind::Present { device: id, can_probe: true, has_own: false });
         let beat_at = self.second as f64 + (number % 16) as f64;
         self.devices.push(Sim {
             id,

@@ -149,6 +149,7 @@ fn box_of(raw: &RawBox, keys: &mut Keys<'_, '_>) -> BoxPlan {
             granularity: keys.time("granularity", granularity, Duration::ZERO, Duration::ZERO..=seconds(86_400)),
             is_port_kept: raw.ports_kept.unwrap_or(true),
             is_inbound_refreshing: true,
+            ports_max: None,
         },
     }
 }

@@ -2,6 +2,7 @@
 
 mod carriers;
 mod faults;
+mod netem;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use crate::keepalive::policy::Fleet;
 use crate::policy::fleet as policy;
 use crate::policy::fleet_raw::RawFleetFile;
 use crate::simulate::fleet::metrics::FLEET_METRICS;
-use crate::simulate::fleet::scenario::{Absences, FleetLaw, FleetScenario, LossModel};
+use crate::simulate::fleet::scenario::{Absences, FleetLaw, FleetScenario, LossModel, PolicyPlan};
 use crate::time::WallTime;
 
-const DURATION_MIN: Duration = seconds(60);
+const DURATION_MIN: Duration = seconds(10);
 const DURATION_DEFAULT: Duration = seconds(86_400);
 const WARMUP_DEFAULT: Duration = seconds(3_600);
 const SEEDS_DEFAULT: u32 = 3;
@@ -43,16 +44,28 @@ pub(super) fn validate(
     let seeds = keys.count("seeds", raw.seeds, SEEDS_DEFAULT, 1..=1000);
     let tick = keys.time("tick", raw.tick, seconds(1), Duration::from_millis(100)..=seconds(60));
     let own = raw.law.as_deref().map(|name| the_law(name, keys));
+    let settle = keys.time("settle", raw.settle, Duration::ZERO, Duration::ZERO..=TIME_MAX);
     let carriers = carriers::carriers(&plan, &mut Keys::new("fleet", check));
-    let faults = faults::faults(raw.faults, duration, &carriers, check);
+    let netem = netem::netem(&plan, duration, &carriers, &mut Keys::new("fleet", check));
+    let policy = the_policy("policy", &name, raw.policy.unwrap_or_default(), check);
+    let faults = faults::faults(raw.faults, duration, &carriers, &policy, check);
+    let first = faults.iter().map(|fault| fault.at).min().unwrap_or(warmup);
+    let event_at = Keys::new("", check).time("event_at", raw.event_at, first.min(duration), Duration::ZERO..=duration);
+    if event_at + settle >= duration {
+        check.fail("settle", "nothing is left of `duration` so long after `event_at`");
+    }
     FleetScenario {
+        about: raw.about.unwrap_or_default().trim().into(),
         law: law.or(own).unwrap_or(FleetLaw::Adaptive),
-        policy: the_policy(&name, raw.policy.unwrap_or_default(), check),
+        policy: policy.fleet,
+        policy_written: policy.written,
         duration,
         warmup,
-        event_at: faults.iter().map(|fault| fault.at).min().unwrap_or(warmup),
+        event_at,
+        settle,
         seeds,
         tick,
+        netem,
         faults,
         checks: checks::checks(raw.checks, &FLEET_METRICS, check),
         name,
@@ -68,16 +81,20 @@ fn around(
 ) -> FleetScenario {
     FleetScenario {
         name: "".into(),
+        about: "".into(),
         law: FleetLaw::Adaptive,
         policy: Fleet::named(""),
+        policy_written: "{}".into(),
         duration: Duration::ZERO,
         warmup: Duration::ZERO,
         event_at: Duration::ZERO,
+        settle: Duration::ZERO,
         seeds: 1,
         tick: Duration::ZERO,
         start_within: keys.time("start_within", plan.start_within, seconds(60), Duration::ZERO..=seconds(86_400)),
         carriers,
         loss: loss(plan, keys),
+        netem: Vec::new(),
         holes: plan.holes.as_ref().map(|raw| absences(raw, &mut keys.under("holes"))),
         are_holes_noticed: plan.holes_noticed.unwrap_or(false),
         power_off: plan.power_off.as_ref().map(|raw| absences(raw, &mut keys.under("power_off"))),
@@ -86,6 +103,7 @@ fn around(
             keys.time("changes_every", Some(written), seconds(30 * 86_400), range)
         }),
         deaf: keys.number("deaf", plan.deaf, 0.0, 0.0..=1.0),
+        are_following_up: plan.follow_up.unwrap_or(true),
         faults: Vec::new(),
         checks: Vec::new(),
     }
@@ -105,7 +123,10 @@ fn loss(plan: &RawFleetPlan, keys: &mut Keys<'_, '_>) -> LossModel {
     if plan.loss.is_some() {
         keys.fail("loss", "beside `bursts`: the way loses one way or the other");
     }
-    let keys = &mut keys.under("bursts");
+    bursts(raw, &mut keys.under("bursts"))
+}
+
+fn bursts(raw: &RawBursts, keys: &mut Keys<'_, '_>) -> LossModel {
     let RawBursts { to_bad, to_good, lost_bad, lost_good } = *raw;
     let mut part = |name, value, default| keys.number(name, value, default, 0.0..=1.0);
     LossModel::GilbertElliott {
@@ -126,23 +147,24 @@ fn absences(raw: &RawAbsences, keys: &mut Keys<'_, '_>) -> Absences {
     Absences { every, min, max: max.max(min) }
 }
 
-/// The policy as in a file of its own.
-fn the_policy(name: &Arc<str>, mut raw: RawFleetFile, check: &mut Check<'_>) -> Fleet {
-    for key in ["policy.fleet", "policy.match"] {
-        if check.is_written(key) {
-            check.fail(key, "means nothing here: all devices of the scenario are of one fleet");
+/// The policy under `key`, as in a file of its own.
+fn the_policy(key: &str, name: &Arc<str>, mut raw: RawFleetFile, check: &mut Check<'_>) -> PolicyPlan {
+    for key in [format!("{key}.fleet"), format!("{key}.match")] {
+        if check.is_written(&key) {
+            check.fail(&key, "means nothing here: all devices of the scenario are of one fleet");
         }
     }
     raw.matches = None;
     let root = check.root();
     let empty = Node::empty_map(root.place.clone());
-    let mut inner = Check::new(root.at("policy").unwrap_or(&empty));
+    let node = root.at(key).unwrap_or(&empty);
+    let mut inner = Check::new(node);
     // A pin that has expired today is no mistake here: simulated time is another.
     let fleet = policy::named(Arc::clone(name), raw, WallTime::from_unix_ms(0), &mut inner);
     let found = inner.errors.into_iter().map(|mut problem| {
-        problem.key = format!("policy.{}", problem.key);
+        problem.key = format!("{key}.{}", problem.key);
         problem
     });
     check.errors.extend(found);
-    fleet
+    PolicyPlan { fleet, written: node.to_json().to_string().into() }
 }

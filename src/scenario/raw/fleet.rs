@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::RawRange;
+use super::netem::RawNetem;
 use crate::document::values::DurationText;
 use crate::policy::fleet_raw::RawFleetFile;
 
@@ -17,11 +18,17 @@ pub struct RawFleetScenario {
     pub scenario: Option<String>,
     /// What it shows, in a sentence.
     pub about: Option<String>,
-    /// Simulated time in all, 1m to 31d. Default 24h.
+    /// Time in all, 10s to 31d. Default 24h.
     pub duration: Option<DurationText>,
     /// Time at the start that the metrics of a fleet that has learnt do not count. Less than `duration`. Default 1h, or a
     /// quarter of `duration` if that is less.
     pub warmup: Option<DurationText>,
+    /// What `coverage_before` and `heartbeats_before` end at, and `*_after` begin at; before the end of the run. Default: the
+    /// first fault, else `warmup`.
+    pub event_at: Option<DurationText>,
+    /// Time after `event_at` that `coverage_after` and `heartbeats_after` do not count: the law answers to what happened.
+    /// What is left must be something. Default 0s.
+    pub settle: Option<DurationText>,
     /// Runs, with the seeds 1, 2, ...; checks are judged on the medians. 1 to 1000. Default 3.
     pub seeds: Option<u32>,
     /// Which law decides unless `--law` asks for another: `adaptive`, `oracle`, or one interval for all, `fixed-180s`,
@@ -55,6 +62,9 @@ pub struct RawFleetPlan {
     pub loss: Option<f64>,
     /// In place of `loss`: losses in bursts.
     pub bursts: Option<RawBursts>,
+    /// What links do to packets, from when to when, at most 1000. Where several speak of one link the last one holds.
+    /// Default: nothing but `loss` or `bursts`.
+    pub netem: Option<Vec<RawNetem>>,
     /// Time without radio coverage. Default: none.
     pub holes: Option<RawAbsences>,
     /// A device notices that coverage is back, and beats at once. Default false.
@@ -65,6 +75,9 @@ pub struct RawFleetPlan {
     pub changes_every: Option<DurationText>,
     /// Part of the devices that answer no probe orders, 0 to 1. Default 0.
     pub deaf: Option<f64>,
+    /// Devices beat once more where a second ack on a new binding did not come, as `flyball-sdk` does. `false`: they leave
+    /// all of that to the server, as devices that nobody changed. Default true.
+    pub follow_up: Option<bool>,
 }
 
 /// Carriers drawn by the seed: one is one cohort.
@@ -184,8 +197,57 @@ pub struct RawFleetFault {
     pub timeout_times: Option<f64>,
     /// `true`: the NATs forget every binding.
     pub nat_reboot: Option<bool>,
-    /// The server is gone for this long, 0s to 24h, and begins again with what it had stored.
+    /// The server is stopped (SIGTERM), gone for this long, 0s to 24h, and begins again with what it had stored.
     pub server_restart: Option<DurationText>,
+    /// The same, killed in the middle of what it does (SIGKILL).
+    pub server_kill: Option<DurationText>,
     /// The way loses this part of the packets in each direction from now on, 0 to 0.9.
     pub loss: Option<f64>,
+    /// Another policy from now on, as a whole, in the words of a fleet file. `cohort_by` must stay.
+    pub policy: Option<RawFleetFile>,
+    /// Devices move to another carrier, with the sockets that they have.
+    pub carrier_change: Option<RawCarrierChange>,
+    /// The NATs have so many public ports from now on, 1 to 60000: bindings that are more than these are not made.
+    pub ports: Option<u32>,
+    /// Devices lose power.
+    pub power_off: Option<RawPowerOff>,
+    /// The server's wall clock is set forward by so many seconds, -31536000 to 31536000; back where negative.
+    pub clock_step_seconds: Option<f64>,
+    /// The operator pins the timeout of the carrier's NATs, whatever it is: see `pins` of a fleet file. It takes the
+    /// place of the pin before.
+    pub pin: Option<RawPinFault>,
+    /// The operator says this of the carrier's rollout: `promote` (on to the next wave, whatever the gates say), `abort`,
+    /// `pause` or `resume`. Without `carrier`, of all that are under way. Needs a policy with `waves`.
+    pub rollout: Option<String>,
+}
+
+/// What an operator says of a carrier's NATs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawPinFault {
+    /// The NAT's timeout, 1s to 24h: the base of the interval is `safety` times this. Required.
+    pub nat_timeout: Option<DurationText>,
+}
+
+/// Devices move to another carrier.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawCarrierChange {
+    /// From this one of `fleet.carriers`. Required.
+    pub from: Option<String>,
+    /// To this one. Required.
+    pub to: Option<String>,
+    /// Part of its devices, above 0 to 1, spread evenly over them. Default 1.
+    pub share: Option<f64>,
+}
+
+/// Devices lose power.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawPowerOff {
+    /// For this long, 100ms to 31d. Required.
+    #[serde(rename = "for")]
+    pub lasts: Option<DurationText>,
+    /// Part of the devices, above 0 to 1, spread evenly over them. Default 1.
+    pub share: Option<f64>,
 }

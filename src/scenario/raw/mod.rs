@@ -2,6 +2,7 @@
 //! this shape, and its comments are the reference of the keys.
 
 pub mod fleet;
+pub mod netem;
 pub mod shape;
 
 use std::collections::BTreeMap;

@@ -33,6 +33,16 @@ pub(super) enum What {
         /// That port.
         port: u32,
     },
+    /// The server's order just before a beat is due: this many after the device's first.
+    Sound {
+        /// The sequence number of the last beat.
+        sequence: u32,
+    },
+    /// A datagram that was on its way comes to its next stop.
+    Arrives {
+        /// Where it is held.
+        place: u32,
+    },
     /// Radio coverage goes.
     HoleBegins,
     /// Radio coverage comes back.
@@ -41,6 +51,8 @@ pub(super) enum What {
     PowerGoes,
     /// Power comes.
     PowerComes,
+    /// Power comes back that a fault took.
+    PowerReturns,
 }
 
 /// Everything that is due, in the order of its time.

@@ -10,8 +10,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::loss::Direction;
 use super::nat::Binding;
-use super::scenario::{Absences, LossModel};
-use crate::keepalive::policy::IntervalBounds;
+use super::scenario::{Absences, FleetScenario, LossModel};
 use crate::time::MonoTime;
 
 /// One device.
@@ -38,11 +37,12 @@ pub(super) struct Device {
 
 impl Device {
     /// One that is off.
-    pub(super) fn new(index: u32, carrier: u32, nat: u32, seed: u64, bounds: &IntervalBounds) -> Self {
+    pub(super) fn new(index: u32, carrier: u32, nat: u32, seed: u64, scenario: &FleetScenario) -> Self {
         let own = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(index) << 1;
         let device = DeviceId((u128::from(seed) << 64 | u128::from(index)).to_be_bytes());
-        let bounds = Bounds::new(bounds.min, bounds.max).unwrap_or_default();
-        let settings = Settings { device, key_id: 0, initial: INITIAL, bounds, follows_up: true };
+        let (min, max) = scenario.bounds();
+        let bounds = Bounds::new(min, max).unwrap_or_default();
+        let settings = Settings { device, key_id: 0, initial: INITIAL, bounds, follows_up: scenario.are_following_up };
         Self {
             machine: Machine::new(settings, Memory::default(), Duration::ZERO),
             carrier,
@@ -85,6 +85,12 @@ impl Device {
         self.machine = Machine::new(*self.machine.settings(), self.memory, now.since(MonoTime::default()));
         self.opens(Flow::MAIN);
         self.wakes_at = now;
+    }
+
+    /// It is behind another NAT, which knows nothing of it.
+    pub(super) fn moves(&mut self, carrier: u32, nat: u32) {
+        (self.carrier, self.nat) = (carrier, nat);
+        (0..Flow::COUNT).filter_map(Flow::numbered).for_each(|flow| self.opens(flow));
     }
 
     /// A new socket: its binding is none yet.

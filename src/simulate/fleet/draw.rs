@@ -152,6 +152,7 @@ fn nat(row: &MixtureRow, plan: &DrawnCarriers, random: &mut Pcg64Mcg) -> Nat {
         granularity: if has_wheel { stream.mul_f64(plan.wheel_part) } else { Duration::ZERO },
         is_port_kept,
         is_inbound_refreshing: true,
+        ports_max: None,
     }
 }
 

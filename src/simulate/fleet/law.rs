@@ -13,7 +13,9 @@ use crate::keepalive::interval;
 use crate::keepalive::observation::Observation;
 use crate::keepalive::order::{CohortOrder, DeviceCommand, DeviceOrder, Orders};
 use crate::keepalive::policy::{Fleet, Fleets};
-use crate::time::Tick;
+use crate::keepalive::report::RolloutReport;
+use crate::keepalive::wave::spec::Command;
+use crate::time::{Tick, WallTime};
 
 /// A law under test.
 #[derive(Debug)]
@@ -69,8 +71,12 @@ impl Law {
 
     /// One tick: what was seen, and what follows.
     pub(super) fn tick(&mut self, now: Tick, seen: &mut Vec<Observation>, truth: &Truth<'_>) -> Decided {
-        let always =
-            |orders: &Arc<Orders>, commands| Decided { orders: Arc::clone(orders), is_changed: false, commands };
+        let always = |orders: &Arc<Orders>, commands| Decided {
+            orders: Arc::clone(orders),
+            is_changed: false,
+            commands,
+            events: Vec::new(),
+        };
         match self {
             Self::Adaptive(governor) => {
                 seen.drain(..).for_each(|observation| governor.observe(&observation));
@@ -88,6 +94,38 @@ impl Law {
         }
     }
 
+    /// Another policy is in force.
+    pub(super) fn follows(&mut self, policy: &Arc<Fleet>) {
+        match self {
+            Self::Adaptive(governor) => governor.set_fleets(fleets(policy)),
+            Self::Oracle(oracle) => {
+                oracle.policy = Arc::clone(policy);
+                oracle.told.clear();
+            }
+            Self::Fixed(_) => {}
+        }
+    }
+
+    /// The operator says this of the rollouts of these cohorts; how many obey.
+    pub(super) fn command(&mut self, cohorts: &[&str], command: Command, now: WallTime) -> usize {
+        let Self::Adaptive(governor) = self else { return 0 };
+        let theirs = governor.rollouts().into_iter().filter(|rollout| cohorts.contains(&&*rollout.spec.cohort));
+        let (who, why) = ("operator".into(), "scenario".into());
+        theirs.filter(|rollout| governor.command(&rollout.spec.id, command, (&who, &why), now).is_ok()).count()
+    }
+
+    /// Rollouts, as operators are told.
+    pub(super) fn rollouts(&self) -> Vec<RolloutReport> {
+        if let Self::Adaptive(governor) = self { governor.rollouts() } else { Vec::new() }
+    }
+
+    /// Devices are behind other NATs than they were.
+    pub(super) fn forgets_what_it_told(&mut self) {
+        if let Self::Oracle(oracle) = self {
+            oracle.told.clear();
+        }
+    }
+
     /// The process ends; another one begins with what was stored.
     pub(super) fn restarts(&mut self, policy: &Arc<Fleet>, cohorts: &[CohortEntry]) {
         if let Self::Adaptive(governor) = self {
@@ -96,9 +134,8 @@ impl Law {
             cohorts.iter().for_each(|cohort| next.add_cohort(cohort));
             next.remember(memory);
             **governor = next;
-        } else if let Self::Oracle(oracle) = self {
-            oracle.told.clear();
         }
+        self.forgets_what_it_told();
     }
 }
 
@@ -113,7 +150,8 @@ impl Oracle {
         let bounds = &self.policy.interval;
         let command = |&(device, cohort, nat): &(DeviceId, CohortIndex, u32)| {
             let interval = interval::paced(bounds, self.told[nat as usize]).interval;
-            DeviceCommand { device, cohort, order: DeviceOrder::Own(interval::pace(bounds, interval, self.generation)) }
+            let order = DeviceOrder::Own(interval::pace(bounds, interval, self.generation));
+            DeviceCommand { device, cohort, order, is_urgent: false }
         };
         truth.devices.iter().filter(|(_, _, nat)| is_new[*nat as usize]).map(command).collect()
     }
@@ -130,6 +168,7 @@ fn orders(cohorts: &[CohortEntry], pace: Pace, has_second_acks: bool) -> Arc<Ord
             pace,
             second_ack_after: has_second_acks.then_some(SECOND_ACK_AFTER),
             tell_silences_from: Duration::MAX,
+            tell_beats: None,
         })
     };
     Arc::new(Orders { generation: 1, cohorts: cohorts.iter().map(order).collect() })

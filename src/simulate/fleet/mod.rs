@@ -3,7 +3,7 @@
 //! coverage is summed exactly.
 //!
 //! Devices are the real state machine of `flyball_sdk::device`, driven without sockets; what a NAT does with a binding is
-//! Linux's conntrack, by the packet. Left out: the time that the way takes, reordering, duplicates, and everything about
+//! Linux's conntrack, by the packet. What the links do to packets is netem's, by the packet. Left out: everything about
 //! keys and labels.
 
 mod agenda;
@@ -16,8 +16,11 @@ pub mod metrics;
 mod nat;
 mod plant;
 mod recorder;
+mod resumed;
+mod rollouts;
 pub mod scenario;
 mod server;
+mod shown;
 pub mod trace;
 pub mod trajectory;
 

@@ -1,25 +1,33 @@
-//! The plant and its clock: things happen at their times; between two ticks devices know nothing of each other. The way
-//! between a device and the server takes no time, and what is lost is lost between the device and its NAT.
+//! The plant and its clock: things happen at their times; between two ticks devices know nothing of each other. Unless
+//! netem says otherwise the way between a device and the server takes no time, and what is lost is lost between the
+//! device and its NAT.
 
+mod transit;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_sdk::device::id::DeviceId;
 use flyball_sdk::device::machine::{Event, Flow, Machine, Message, Output};
-use flyball_sdk::device::wire::{Ack, Answer, Request, kind};
+use flyball_sdk::device::wire::Answer;
 use rand::RngExt;
 
+use self::transit::{Delivery, Transit};
 use super::agenda::{Agenda, Due, What};
 use super::device::Device;
 use super::draw::{self, Drawn};
 use super::law::{Law, Truth};
 use super::ledger::{Account, Standing};
 use super::recorder::Recorder;
-use super::scenario::{FleetFault, FleetFaultKind, FleetLaw, FleetScenario, LossModel, Nat};
-use super::server::{Answered, Arrived, SECOND_ACK, Server, Session};
+use super::scenario::{
+    FleetFault, FleetFaultKind, FleetLaw, FleetScenario, LossModel, Nat, PolicyPlan, is_chosen, labels,
+};
+use super::server::{Server, Session};
 use super::trace::FleetRun;
 use crate::keepalive::cohort::{CohortEntry, CohortIndex, CohortKey, Labels, Transport, UNKNOWN};
-use crate::keepalive::policy::{Fleet, Fleets};
+use crate::keepalive::policy::{Fleet, Fleets, Pin};
+use crate::keepalive::wave::spec::Command;
 use crate::time::{MonoTime, Tick, WallTime};
 
 /// Wall time at the start of every run.
@@ -59,7 +67,12 @@ struct Plant<'a> {
     loss: LossModel,
     faults: Vec<FleetFault>,
     are_nats_changed: bool,
+    /// What the server's wall clock was set forward by.
+    clock_step_ms: i64,
     recorder: Recorder,
+    transit: Transit,
+    /// Has come to the device whose turn it is.
+    delivered: VecDeque<Delivery>,
 }
 
 impl<'a> Plant<'a> {
@@ -71,7 +84,7 @@ impl<'a> Plant<'a> {
             .devices
             .iter()
             .zip(0..)
-            .map(|((carrier, nat), i)| Device::new(i, *carrier, *nat, seed, &policy.interval))
+            .map(|((carrier, nat), i)| Device::new(i, *carrier, *nat, seed, scenario))
             .collect();
         let known: Vec<_> =
             devices.iter().map(|device| (device.id(), CohortIndex(device.carrier + 1), device.nat)).collect();
@@ -87,6 +100,9 @@ impl<'a> Plant<'a> {
             loss: scenario.loss,
             faults: faults(scenario, &fleet, seed),
             are_nats_changed: true,
+            clock_step_ms: 0,
+            transit: Transit::new(scenario, devices.len(), fleet.carriers.len(), seed),
+            delivered: VecDeque::new(),
             nats: fleet.nats,
             scenario,
             policy,
@@ -115,10 +131,22 @@ impl<'a> Plant<'a> {
         match what {
             What::Wake => self.wakes(device, at),
             What::SecondAck { port } => self.second_ack(device, at, port),
+            What::Sound { sequence } => {
+                if at >= self.is_server_down_until
+                    && let Some((port, ack)) = self.server.sound(device, sequence)
+                {
+                    self.down_unasked(device, at, port, &Answer::Ack(ack));
+                }
+            }
+            What::Arrives { place } => self.arrives(device, at, place),
             What::HoleBegins => self.hole(device, at, true),
             What::HoleEnds => self.hole(device, at, false),
             What::PowerGoes => self.power_goes(device, at),
-            What::PowerComes => self.power_comes(device, at),
+            What::PowerComes => {
+                self.power_comes(device, at);
+                self.plan_power_off(device, at);
+            }
+            What::PowerReturns => self.power_comes(device, at),
         }
     }
 
@@ -152,14 +180,16 @@ impl<'a> Plant<'a> {
             done += 1;
             match output {
                 Output::Send { flow, message: Message::Request(request) } => {
-                    for (flow, ack) in self.carry(index, now, flow, &request).into_iter().flatten() {
+                    self.leaves(index, now, flow, &request);
+                    while let Some(came) = self.delivered.pop_front() {
                         let machine = &mut self.devices[index as usize].machine;
-                        machine.handle(since, flow, &Answer::Ack(ack), &[0; 16], &mut out);
+                        machine.handle(since, came.flow, &came.answer, &[0; 16], &mut out);
                     }
                 }
                 Output::Open(flow) => self.devices[index as usize].opens(flow),
                 Output::Remember(memory) => self.devices[index as usize].memory = memory,
-                Output::Event(Event::Acked { .. }) => {
+                // A pace may come with what is no ack of a beat, and be another when the next beat is acked.
+                Output::Event(Event::Acked { .. } | Event::Pace(_)) => {
                     self.recorder.acked(now, index, &self.devices[index as usize], &self.nats);
                 }
                 Output::Event(Event::Probed(_)) => {
@@ -183,52 +213,20 @@ impl<'a> Plant<'a> {
         }
     }
 
-    /// A datagram up, and what it is answered, as far as it comes back.
-    fn carry(&mut self, index: u32, now: MonoTime, flow: Flow, request: &Request) -> [Option<(Flow, Ack)>; 2] {
-        let is_probe = request.kind == kind::PROBE;
-        if flow == Flow::MAIN {
-            self.settle(index, now);
-        }
-        let device = &mut self.devices[index as usize];
-        self.recorder.sent(device.carrier, is_probe);
-        if !device.sends(self.loss) {
-            return [None; 2];
-        }
-        let binding = &mut device.bindings[flow.number()];
-        binding.outbound(now, &self.nats[device.nat as usize]);
-        if now < self.is_server_down_until {
-            return [None; 2];
-        }
-        let arrived = Arrived { at: now, port: binding.port, request };
-        let answers = if is_probe { self.server.probed(index, &arrived) } else { self.server.beaten(index, &arrived) };
-        answers.map(|answer| answer.and_then(|answer| self.comes_down(index, now, answer)))
-    }
-
-    fn comes_down(&mut self, index: u32, now: MonoTime, answer: Answered) -> Option<(Flow, Ack)> {
-        let device = &mut self.devices[index as usize];
-        if answer.is_second_due {
-            let what = What::SecondAck { port: device.main().port };
-            self.agenda.add(Due { at: now.plus(SECOND_ACK), device: index, what });
-        }
-        let nat = &self.nats[device.nat as usize];
-        let has_passed = device.bindings[answer.flow.number()].inbound(now, nat);
-        (has_passed && device.receives(self.loss)).then_some((answer.flow, answer.ack))
-    }
-
     fn second_ack(&mut self, index: u32, now: MonoTime, port: u32) {
         if now < self.is_server_down_until {
             return;
         }
         let Some(ack) = self.server.second_ack(index, now, port) else { return };
+        self.recorder.sums(self.devices[index as usize].carrier).second_acks += 1;
+        self.down_unasked(index, now, port, &Answer::Ack(ack));
+    }
+
+    /// To the port that the server knows.
+    fn down_unasked(&mut self, index: u32, now: MonoTime, port: u32, answer: &Answer) {
         self.settle(index, now);
-        let device = &mut self.devices[index as usize];
-        self.recorder.sums(device.carrier).second_acks += 1;
-        let main = &mut device.bindings[Flow::MAIN.number()];
-        let has_passed = main.port == port && main.inbound(now, &self.nats[device.nat as usize]);
-        if has_passed && device.receives(self.loss) {
-            let answer = Answer::Ack(ack);
-            self.drive(index, now, |machine, now, out| machine.handle(now, Flow::MAIN, &answer, &[0; 16], out));
-        }
+        self.answers(index, now, Delivery { flow: Flow::MAIN, answer: *answer, is_asked: false }, port);
+        self.deliver(index, now);
     }
 
     fn hole(&mut self, index: u32, now: MonoTime, begins: bool) {
@@ -266,6 +264,9 @@ impl<'a> Plant<'a> {
         if is_first {
             self.plan_hole(index, now);
         }
+    }
+
+    fn plan_power_off(&mut self, index: u32, now: MonoTime) {
         let Some(absences) = &self.scenario.power_off else { return };
         let (gap, lasts) = self.devices[index as usize].next_absence(absences);
         let at = now.plus(gap);
@@ -281,15 +282,102 @@ impl<'a> Plant<'a> {
             match fault.kind {
                 FleetFaultKind::TimeoutTimes(factor) => self.timeouts(&hit, factor, now),
                 FleetFaultKind::NatReboot => self.reboot(&hit, now),
-                FleetFaultKind::ServerRestart(lasts) => {
-                    self.is_server_down_until = now.plus(lasts);
-                    self.server.restarts();
-                    self.law.restarts(&self.policy, &self.cohorts);
-                    self.are_nats_changed = true;
-                }
+                FleetFaultKind::ServerRestart { lasts, .. } => self.restart(lasts, now),
+                FleetFaultKind::Rollout(command) => self.command(&hit, command, now),
                 FleetFaultKind::Loss(ratio) => self.loss = LossModel::Plain(ratio),
+                FleetFaultKind::Pin(nat_timeout) => self.pin(&hit, nat_timeout),
+                FleetFaultKind::Policy(policy) => self.follow(&policy, now),
+                FleetFaultKind::CarrierChange { from, to, share } => self.change_carrier(&from, &to, share, now),
+                FleetFaultKind::Ports(max) => self.limit_ports(&hit, max),
+                FleetFaultKind::PowerOff { lasts, share } => self.power_off(&hit, lasts, share, now),
+                FleetFaultKind::ClockStep { seconds } => self.clock_step_ms += (seconds * 1_000.0) as i64,
             }
         }
+    }
+
+    fn restart(&mut self, lasts: Duration, now: MonoTime) {
+        let before = self.law.rollouts();
+        self.is_server_down_until = now.plus(lasts);
+        self.server.restarts();
+        self.law.restarts(&self.policy, &self.cohorts);
+        self.are_nats_changed = true;
+        self.recorder.restarted([&before, &self.law.rollouts()], &self.cohorts, &self.devices);
+    }
+
+    /// The operator says this of the rollouts of these carriers; a server that is away hears nothing.
+    fn command(&mut self, carriers: &[u32], command: Command, now: MonoTime) {
+        let name = |carrier: &u32| &*self.cohorts[*carrier as usize + 1].key.name;
+        let names: Vec<&str> = carriers.iter().map(name).collect();
+        let wall = self.wall(now);
+        let is_away = now < self.is_server_down_until;
+        let obeyed = if is_away { 0 } else { self.law.command(&names, command, wall) };
+        self.recorder.commanded(obeyed);
+    }
+
+    /// The server's wall clock.
+    fn wall(&self, now: MonoTime) -> WallTime {
+        WallTime::from_unix_ms(START_MS + self.clock_step_ms).plus(now.since(MonoTime::default()))
+    }
+
+    fn follow(&mut self, policy: &PolicyPlan, now: MonoTime) {
+        self.policy = Arc::new(policy.fleet.clone());
+        self.law.follows(&self.policy);
+        self.are_nats_changed = true;
+        self.recorder.follows(policy.fleet.interval, now, &self.nats);
+    }
+
+    /// Sockets stay, and the NAT that they were behind is another: it has no binding of theirs yet.
+    fn change_carrier(&mut self, from: &str, to: &str, share: f64, now: MonoTime) {
+        let place = |name: &str| self.cohorts[1..].iter().position(|cohort| carrier_name(cohort) == name);
+        let (Some(from), Some(to)) = (place(from), place(to)) else { return };
+        let (from, to) = (from as u32, to as u32);
+        let nats = self.recorder.nats_of(to);
+        let theirs = (0..self.devices.len()).filter(|index| self.devices[*index].carrier == from);
+        let theirs: Vec<usize> = theirs.enumerate().filter(|(i, _)| is_chosen(*i, share)).map(|(_, at)| at).collect();
+        for (i, index) in theirs.into_iter().enumerate() {
+            self.settle(index as u32, now);
+            let (device, nat) = (&mut self.devices[index], nats[i % nats.len()]);
+            device.moves(to, nat);
+            self.known[index] = (device.id(), CohortIndex(to + 1), nat);
+            self.server.sessions[index].moves(CohortIndex(to + 1));
+            self.recorder.moved(index as u32, to, now);
+        }
+        self.law.forgets_what_it_told();
+        self.are_nats_changed = true;
+    }
+
+    fn limit_ports(&mut self, carriers: &[u32], max: u32) {
+        for carrier in carriers {
+            for nat in self.recorder.nats_of(*carrier) {
+                self.nats[nat as usize].ports_max = Some(max);
+            }
+        }
+    }
+
+    fn power_off(&mut self, carriers: &[u32], lasts: Duration, share: f64, now: MonoTime) {
+        for carrier in carriers {
+            let theirs = (0..self.devices.len()).filter(|index| self.devices[*index].carrier == *carrier);
+            let chosen: Vec<usize> =
+                theirs.enumerate().filter(|(i, _)| is_chosen(*i, share)).map(|(_, at)| at).collect();
+            for index in chosen.into_iter().filter(|index| self.devices[*index].is_on).collect::<Vec<_>>() {
+                self.power_goes(index as u32, now);
+                self.agenda.add(Due { at: now.plus(lasts), device: index as u32, what: What::PowerReturns });
+            }
+        }
+    }
+
+    /// The operator says how long these carriers' NATs keep a binding.
+    fn pin(&mut self, carriers: &[u32], nat_timeout: Duration) {
+        let mut policy = Fleet::clone(&self.policy);
+        for carrier in carriers {
+            let labels = &self.cohorts[*carrier as usize + 1].labels;
+            let cohort = labels.iter().filter(|(key, _)| &***key == "carrier");
+            let cohort: Labels = cohort.map(|(key, value)| (Arc::clone(key), Arc::clone(value))).collect();
+            policy.pins.retain(|pin| pin.cohort != cohort);
+            policy.pins.insert(0, Pin { cohort, nat_timeout, until: None, reason: "scenario".into() });
+        }
+        self.policy = Arc::new(policy);
+        self.law.follows(&self.policy);
     }
 
     /// Bindings that are there keep their time; the next packet has the new one.
@@ -297,11 +385,7 @@ impl<'a> Plant<'a> {
         self.are_nats_changed = true;
         for carrier in carriers {
             for nat in self.recorder.nats_of(*carrier) {
-                let nat = &mut self.nats[nat as usize];
-                nat.unreplied = nat.unreplied.mul_f64(if nat.unreplied < nat.stream { 1.0 } else { factor });
-                nat.stream = nat.stream.mul_f64(factor);
-                nat.unreplied = nat.unreplied.min(nat.stream);
-                nat.granularity = nat.granularity.mul_f64(factor);
+                self.nats[nat as usize] = self.nats[nat as usize].times(factor);
             }
             self.recorder.changed(*carrier, factor, now, &self.nats);
         }
@@ -321,16 +405,25 @@ impl<'a> Plant<'a> {
             return;
         }
         self.server.sweep(now);
+        let wall = self.wall(now);
         let is_changed = std::mem::take(&mut self.are_nats_changed);
         let truth = Truth { nats: &self.nats, devices: &self.known, is_changed };
-        let wall = WallTime::from_unix_ms(START_MS).plus(now.since(MonoTime::default()));
         let decided = self.law.tick(Tick { mono: now, wall }, &mut self.server.observations, &truth);
+        for event in &decided.events {
+            self.recorder.released(now, event, &self.cohorts, &self.devices);
+        }
         for command in &decided.commands {
             self.server.obey(index_of(command.device), command);
         }
         if !Arc::ptr_eq(&self.server.orders, &decided.orders) {
             self.recorder.ordered(now, &decided.orders);
             self.server.orders = decided.orders;
+        }
+        for command in decided.commands.iter().filter(|command| command.is_urgent) {
+            let index = index_of(command.device);
+            if let Some((port, ack)) = self.server.pushed(index) {
+                self.down_unasked(index, now, port, &Answer::Ack(ack));
+            }
         }
     }
 
@@ -360,8 +453,7 @@ fn cohorts(fleet: &Drawn, policy: &Arc<Fleet>) -> Vec<CohortEntry> {
     let fleets = Fleets { fleets: vec![Arc::clone(policy)] };
     let unknown = CohortKey { name: UNKNOWN.into(), transport: Transport::Udp };
     let entry = |carrier: &draw::Carrier| {
-        let labels: Labels =
-            [("carrier", &carrier.name), ("region", &carrier.region)].map(|(k, v)| (k.into(), Arc::clone(v))).into();
+        let labels = labels(&carrier.name, &carrier.region);
         let (fleet, key) = fleets.cohort_of(&labels, Transport::Udp);
         CohortEntry { key, labels, fleet: fleet.map(|fleet| Arc::clone(&fleet.name)) }
     };
@@ -375,6 +467,8 @@ fn faults(scenario: &FleetScenario, fleet: &Drawn, seed: u64) -> Vec<FleetFault>
     if let Some(every) = scenario.changes_every {
         faults.extend(draw::changes(fleet, every, scenario.duration, seed));
     }
-    faults.sort_by_key(|fault| std::cmp::Reverse(fault.at));
+    // Of one time, in the order in which they are written.
+    faults.sort_by_key(|fault| fault.at);
+    faults.reverse();
     faults
 }

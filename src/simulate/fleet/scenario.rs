@@ -4,7 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::keepalive::cohort::{CohortKey, Labels, Transport};
 use crate::keepalive::policy::Fleet;
+use crate::keepalive::wave::spec::Command;
+use crate::simulate::netem::schedule::{self, Impairment, Link, Place};
+use crate::simulate::netem::{Chance, Loss, Netem};
 use crate::simulate::scenario::Check;
 
 /// One fleet, one policy, one verdict.
@@ -12,16 +16,22 @@ use crate::simulate::scenario::Check;
 pub struct FleetScenario {
     /// Its name: the file's, without folder and ending.
     pub name: Arc<str>,
+    /// What it shows, in a sentence; empty where nobody said.
+    pub about: Arc<str>,
     /// Which law decides unless the caller asks for another.
     pub law: FleetLaw,
     /// What the law is given.
     pub policy: Fleet,
-    /// Simulated time in all.
+    /// The same as it was written, in JSON, without a name: what a real server is given.
+    pub policy_written: Arc<str>,
+    /// Time in all.
     pub duration: Duration,
     /// Time at the start that the metrics of a fleet that has learnt do not count.
     pub warmup: Duration,
-    /// What `adapt_seconds` is counted from: the first fault.
+    /// What metrics of before end at, and those of after begin at.
     pub event_at: Duration,
+    /// Time after it that the metrics of what is after do not count.
+    pub settle: Duration,
     /// Seeds of which the medians are judged.
     pub seeds: u32,
     /// Time between two decisions.
@@ -32,6 +42,8 @@ pub struct FleetScenario {
     pub carriers: Carriers,
     /// What the way loses, in each direction.
     pub loss: LossModel,
+    /// What links do to packets beyond that, from when to when.
+    pub netem: Vec<Impairment>,
     /// Time without radio coverage.
     pub holes: Option<Absences>,
     /// Whether a device notices that coverage is back, and beats at once.
@@ -42,10 +54,21 @@ pub struct FleetScenario {
     pub changes_every: Option<Duration>,
     /// Part of the devices that answer no probe orders.
     pub deaf: f64,
+    /// Whether devices beat once more where a second ack on a new binding did not come.
+    pub are_following_up: bool,
     /// What goes wrong.
     pub faults: Vec<FleetFault>,
     /// What must hold.
     pub checks: Vec<Check>,
+}
+
+/// A policy that comes into force, as the laws here take it and as a server reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyPlan {
+    /// Validated.
+    pub fleet: Fleet,
+    /// As it was written, in JSON, without a name.
+    pub written: Arc<str>,
 }
 
 /// The laws that can be run on a fleet.
@@ -146,6 +169,8 @@ pub struct Nat {
     pub is_port_kept: bool,
     /// Whether packets to the device keep a binding too (RFC 4787, REQ-6, leaves it open).
     pub is_inbound_refreshing: bool,
+    /// Most bindings at a time; `None` = any number.
+    pub ports_max: Option<u32>,
 }
 
 /// What a direction of the way loses.
@@ -189,19 +214,173 @@ pub struct FleetFault {
 }
 
 /// What happens.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FleetFaultKind {
     /// Timeouts are multiplied.
     TimeoutTimes(f64),
     /// NATs forget every binding.
     NatReboot,
-    /// The server answers nothing for this long, and begins again with what it had stored.
-    ServerRestart(Duration),
+    /// The server answers nothing for `lasts`, and begins again with what it had stored.
+    ServerRestart {
+        /// For how long.
+        lasts: Duration,
+        /// Whether it is killed, and cannot store anything at its end.
+        is_killed: bool,
+    },
     /// The way loses this part of the packets in each direction from now on.
     Loss(f64),
+    /// The operator pins the NATs' timeout to this, whatever it is.
+    Pin(Duration),
+    /// The operator says this of the rollouts that are under way.
+    Rollout(Command),
+    /// Another policy.
+    Policy(Arc<PolicyPlan>),
+    /// Devices move to another carrier, with the sockets that they have.
+    CarrierChange {
+        /// From here.
+        from: Arc<str>,
+        /// To here.
+        to: Arc<str>,
+        /// Part of the devices.
+        share: f64,
+    },
+    /// The NATs have so many public ports.
+    Ports(u32),
+    /// Devices lose power.
+    PowerOff {
+        /// For how long.
+        lasts: Duration,
+        /// Part of the devices.
+        share: f64,
+    },
+    /// The server's wall clock is set.
+    ClockStep {
+        /// Forward by so much.
+        seconds: f64,
+    },
+}
+
+/// The labels of a carrier's devices.
+pub fn labels(carrier: &Arc<str>, region: &Arc<str>) -> Labels {
+    [("carrier", carrier), ("region", region)].map(|(key, value)| (key.into(), Arc::clone(value))).into()
+}
+
+/// Whether a thing of many is of those that something happens to: a share of them, spread evenly.
+pub fn is_chosen(index: usize, share: f64) -> bool {
+    let until = |index: usize| (index as f64 * share + 1e-9).floor();
+    until(index + 1) > until(index)
+}
+
+impl FleetFault {
+    /// What happens and to whom, in some words.
+    pub fn words(&self) -> String {
+        let who = self.carrier.as_deref().unwrap_or("all");
+        match &self.kind {
+            FleetFaultKind::TimeoutTimes(factor) => format!("{who}: timeouts x {factor}"),
+            FleetFaultKind::NatReboot => format!("{who}: NAT reboot"),
+            FleetFaultKind::ServerRestart { lasts, is_killed } => {
+                format!("server {} for {} s", if *is_killed { "killed" } else { "gone" }, lasts.as_secs_f64())
+            }
+            FleetFaultKind::Loss(ratio) => format!("{} % lost", ratio * 100.0),
+            FleetFaultKind::Pin(timeout) => format!("{who}: pinned to {} s", timeout.as_secs_f64()),
+            FleetFaultKind::Rollout(command) => format!("{who}: {} of the rollout", command.as_str()),
+            FleetFaultKind::Policy(_) => "another policy".to_owned(),
+            FleetFaultKind::CarrierChange { from, to, share } => {
+                format!("{} % move from {from} to {to}", share * 100.0)
+            }
+            FleetFaultKind::Ports(max) => format!("{who}: {max} ports"),
+            FleetFaultKind::PowerOff { lasts, share } => {
+                format!("{who}: {} % without power for {} s", share * 100.0, lasts.as_secs_f64())
+            }
+            FleetFaultKind::ClockStep { seconds } => format!("clock {seconds:+} s"),
+        }
+    }
+}
+
+impl FleetScenario {
+    /// The cohort of a carrier's devices.
+    pub fn cohort(&self, carrier: &CarrierPlan) -> CohortKey {
+        CohortKey::of(&labels(&carrier.name, &carrier.region), &self.policy.cohort_by, Transport::Udp)
+    }
+
+    /// The shortest and the longest time between two beats that any of its policies asks for.
+    pub fn bounds(&self) -> (Duration, Duration) {
+        let own = &self.policy.interval;
+        let all = self.policies().map(|policy| &policy.interval);
+        all.fold((own.min, own.max), |(min, max), bounds| (min.min(bounds.min), max.max(bounds.max)))
+    }
+
+    /// Every policy that is in force at some time.
+    pub fn policies(&self) -> impl Iterator<Item = &Fleet> {
+        let later = self.faults.iter().filter_map(|fault| match &fault.kind {
+            FleetFaultKind::Policy(policy) => Some(&policy.fleet),
+            _ => None,
+        });
+        std::iter::once(&self.policy).chain(later)
+    }
+}
+
+impl LossModel {
+    /// The same, as netem has it.
+    pub fn as_netem(self) -> Loss {
+        match self {
+            Self::Plain(ratio) => Loss::Random(Chance::of(ratio)),
+            Self::GilbertElliott { to_bad, to_good, lost_bad, lost_good } => {
+                Loss::GilbertElliott { to_bad, to_good, lost_bad, lost_good }
+            }
+        }
+    }
+}
+
+/// A device's netem, which loses what the way loses unless it says itself what is lost.
+pub fn with_base(netem: &Netem, base: LossModel) -> Netem {
+    let loss = if netem.loss.is_none() { base.as_netem() } else { netem.loss };
+    Netem { loss, ..netem.clone() }
+}
+
+impl FleetScenario {
+    /// What a link shall do `at` this time, `loss` and `bursts` of the fleet included: what a kernel is told. `None`: it
+    /// is a cable.
+    pub fn netem_at(&self, at: Duration, link: Link<'_>) -> Option<Netem> {
+        let netem = schedule::at(&self.netem, at, link);
+        if link.place != Place::Devices {
+            return netem.cloned();
+        }
+        let netem = with_base(netem.unwrap_or(&Netem::default()), self.loss_at(at));
+        (netem != Netem::default()).then_some(netem)
+    }
+
+    /// All times at which [`FleetScenario::netem_at`] may have another answer than before, in order, the start included.
+    pub fn netem_changes(&self) -> Vec<Duration> {
+        let is_loss = |fault: &&FleetFault| matches!(fault.kind, FleetFaultKind::Loss(_));
+        let losses = self.faults.iter().filter(is_loss).map(|fault| fault.at);
+        let mut times = schedule::changes(&self.netem);
+        times.extend(losses.chain([Duration::ZERO]));
+        times.retain(|at| *at < self.duration);
+        times.sort_unstable();
+        times.dedup();
+        times
+    }
+
+    /// What the way loses by then.
+    fn loss_at(&self, at: Duration) -> LossModel {
+        let losses = self.faults.iter().filter_map(|fault| match fault.kind {
+            FleetFaultKind::Loss(ratio) if fault.at <= at => Some((fault.at, ratio)),
+            _ => None,
+        });
+        losses.max_by_key(|(at, _)| *at).map_or(self.loss, |(_, ratio)| LossModel::Plain(ratio))
+    }
 }
 
 impl Nat {
+    /// The same with timeouts multiplied; an unreplied one that is another stays.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        let stream = self.stream.mul_f64(factor);
+        let unreplied = if self.unreplied < self.stream { self.unreplied.min(stream) } else { stream };
+        Self { stream, unreplied, granularity: self.granularity.mul_f64(factor), ..self }
+    }
+
     /// One timeout, exact, with ports kept.
     pub const fn exact(timeout: Duration) -> Self {
         Self {
@@ -210,6 +389,7 @@ impl Nat {
             granularity: Duration::ZERO,
             is_port_kept: true,
             is_inbound_refreshing: true,
+            ports_max: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::axes::{self, Panel};
 use super::{HEIGHT, LEFT, RIGHT, STYLE, WIDTH, escape};
-use crate::simulate::fleet::scenario::{FleetFault, FleetFaultKind, FleetScenario};
+use crate::simulate::fleet::scenario::{FleetFault, FleetScenario};
 use crate::simulate::fleet::trace::{FleetRun, Stretch};
 
 /// Beyond, words would cover each other.
@@ -98,13 +98,7 @@ fn legend(out: &mut String, entries: &[(&str, &str)], panel: &Panel) {
 }
 
 fn mark(out: &mut String, i: usize, fault: &FleetFault, panels: &[&Panel]) {
-    let who = fault.carrier.as_deref().unwrap_or("all");
-    let words = match fault.kind {
-        FleetFaultKind::TimeoutTimes(factor) => format!("{who}: timeouts x {factor}"),
-        FleetFaultKind::NatReboot => format!("{who}: NAT reboot"),
-        FleetFaultKind::ServerRestart(lasts) => format!("server gone for {} s", lasts.as_secs()),
-        FleetFaultKind::Loss(ratio) => format!("{} % lost", ratio * 100.0),
-    };
+    let words = fault.words();
     for panel in panels {
         let x = panel.x(fault.at.as_secs_f64());
         let _ = writeln!(out, "<path class=\"line moment\" d=\"M{x:.1} {}V{}\"/>", panel.top, panel.bottom);

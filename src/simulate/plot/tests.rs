@@ -8,8 +8,10 @@ use crate::simulate::score::Score;
 fn scenario() -> Scenario {
     Scenario {
         name: "s".into(),
+        about: "".into(),
         law: LawKind::Adaptive,
         policy: Policy::with_defaults("s"),
+        policy_written: "{}".into(),
         duration: Duration::from_secs(600),
         warmup: Duration::from_secs(120),
         event_at: Duration::from_secs(300),

@@ -47,7 +47,7 @@ proptest::proptest! {
             let class = if seconds % 2 == 0 { BindingClass::Stream } else { BindingClass::Unreplied };
             let outcome = [ProbeOutcome::Survived, ProbeOutcome::Expired, ProbeOutcome::Lost][usize::from(what) % 3];
             let kind = match what {
-                0 => ObservationKind::Present { device, can_probe: flag },
+                0 => ObservationKind::Present { device, can_probe: flag, has_own: !flag },
                 1 => ObservationKind::Absent { device },
                 2 => ObservationKind::Push { device, silence, is_confirmed: flag },
                 3 => ObservationKind::Loss { sent: seconds as u32, unanswered: cohort },

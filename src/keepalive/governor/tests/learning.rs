@@ -77,6 +77,17 @@ fn a_fleet_without_probes_stays_at_the_floor() {
 }
 
 #[test]
+fn what_an_edge_kept_of_an_earlier_process_and_nobody_wants_any_more_is_taken_back() {
+    let probes = ProbeBudget { flows: 0, ..ProbeBudget::default() };
+    let mut world = World::new(Fleet { probes, ..fleet() }, &[117.0; 2]);
+    world.devices[1].own = Some(crate::keepalive::interval::pace(&fleet().interval, Duration::from_secs(1_800), 7));
+    let kind = ObservationKind::Present { device: world.devices[1].id, can_probe: true, has_own: true };
+    world.tell(0, kind);
+    world.run(2);
+    assert_eq!((world.devices[1].own, world.commands), (None, 1));
+}
+
+#[test]
 fn a_laboratory_is_learnt_in_its_own_time() {
     let interval = IntervalBounds { min: Duration::from_millis(1_200), ..IntervalBounds::default() };
     let mut world = World::new(Fleet { interval, ..fleet() }, &[9.0; 40]);
@@ -114,7 +125,7 @@ fn carriers_that_all_show_one_value_make_the_load_balancer_suspect() {
         device.cohort = index as u32 % 3;
     }
     world.devices.iter().for_each(|device| {
-        let kind = ObservationKind::Present { device: device.id, can_probe: true };
+        let kind = ObservationKind::Present { device: device.id, can_probe: true, has_own: false };
         world.governor.observe(&Observation { at: MonoTime::default(), cohort: CohortIndex(device.cohort), kind });
     });
     world.run(1_500);
@@ -132,7 +143,7 @@ fn carriers_that_all_show_one_value_make_the_load_balancer_suspect() {
 fn devices_that_make_no_tests_go_by_those_that_do() {
     let mut world = World::new(fleet(), &[117.0; 60]);
     let silent = DeviceId([0xff; 16]);
-    world.tell(0, ObservationKind::Present { device: silent, can_probe: false });
+    world.tell(0, ObservationKind::Present { device: silent, can_probe: false, has_own: false });
     world.run(1_200);
     let slot = world.governor.devices.find(silent).expect("known");
     assert_eq!(world.governor.devices.get(slot).own, 0);

@@ -49,7 +49,7 @@ fn a_region_that_joins_a_known_carrier_is_learnt_by_fewer_tests() {
             world.join(76.5);
             let device = world.devices.last_mut().expect("it joined");
             device.cohort = 1;
-            let kind = ObservationKind::Present { device: device.id, can_probe: true };
+            let kind = ObservationKind::Present { device: device.id, can_probe: true, has_own: device.own.is_some() };
             world.tell(1, kind);
         }
         world.run(1_200);
