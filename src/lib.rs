@@ -18,6 +18,7 @@
 extern crate self as flyball;
 
 pub mod admin;
+pub mod alert;
 pub mod chaos;
 pub mod cli;
 pub mod cluster;

@@ -56,6 +56,7 @@ pub(super) fn registry(state: &AdminState) -> Registry {
     if let Some(gateways) = &state.fleet.gateways {
         gateways.register(&mut registry);
     }
+    state.fleet.alerts.register(&mut registry);
     let down = state.fleet.down.clone();
     registry.register_collector(Box::new(SnapshotCollector { published, monitor, down, clock }));
     registry.register_collector(Box::new(process::ProcessCollector::new(clock)));

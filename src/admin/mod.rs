@@ -6,6 +6,7 @@
 //! take away the fail-safe in the moment in which it is needed.
 
 mod access;
+mod alerts;
 mod because;
 mod because_cohort;
 mod case;
@@ -37,6 +38,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::server::{Admin, BindError};
 pub use self::tokens::TokenFileError;
+use crate::alert::book::AlertBook;
+use crate::alert::metrics::AlertMetrics;
 use crate::controller::audit::AuditLog;
 use crate::controller::keepalive::CohortReports;
 use crate::controller::rollouts::{RolloutBoard, RolloutCommands};
@@ -82,6 +85,10 @@ pub struct FleetState {
     pub gateways: Option<GatewayCounts>,
     /// Doors that ended before the process did.
     pub down: DoorsDown,
+    /// What is counted of alarms.
+    pub alerts: AlertMetrics,
+    /// The alarms that somebody still has to hear of.
+    pub open_alerts: AlertBook,
 }
 
 /// What there is to tell of rollouts, and where commands about them go.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::alerts::write_alerts;
 use super::because::{because, because_degraded, because_of_budget};
 use super::case::{Case, law_name, mode_name, source_age};
 use super::cohort_table::write_cohorts;
 use super::rollout_table::write_rollouts;
 use super::text::{Plain, duration, number, percent};
+use crate::alert::book::Kept;
 use crate::controller::keepalive::Cohorts;
 use crate::controller::rollouts::Record;
 use crate::controller::snapshot::Snapshot;
@@ -41,6 +43,8 @@ pub(super) struct Shown<'a> {
     /// Of the second.
     pub(super) cohorts: &'a Cohorts,
     pub(super) rollouts: &'a [Arc<Record>],
+    /// Alarms, and the number of their state.
+    pub(super) alerts: (u64, &'a [Kept]),
     /// The program's.
     pub(super) version: &'a str,
     /// When.
@@ -48,8 +52,8 @@ pub(super) struct Shown<'a> {
 }
 
 /// Another text where the page would show something else; `web/page.js` compares it with that of `/status`.
-pub(super) fn revision(snapshot: &Snapshot, cohorts: &Cohorts) -> String {
-    format!("{}.{}", snapshot.generation, cohorts.revision)
+pub(super) fn revision(snapshot: &Snapshot, cohorts: &Cohorts, alerts: u64) -> String {
+    format!("{}.{}.{alerts}", snapshot.generation, cohorts.revision)
 }
 
 /// The whole page.
@@ -83,9 +87,10 @@ fn write_page(html: &mut String, page: &Shown<'_>, filter: &Filter) -> fmt::Resu
 </header>
 <main>
 "#,
-        revision = revision(snapshot, page.cohorts),
+        revision = revision(snapshot, page.cohorts, page.alerts.0),
     )?;
     write_banner(html, snapshot)?;
+    write_alerts(html, page.alerts.1)?;
     if snapshot.decisions.is_empty() {
         html.push_str("<section id=\"none\"><p>No policy has decided anything yet. Services that ask are answered all the same.</p></section>\n");
     }
@@ -99,7 +104,7 @@ fn write_page(html: &mut String, page: &Shown<'_>, filter: &Filter) -> fmt::Resu
         r#"</main>
 <footer>
 <p>Snapshot of <time>{published}</time>. Why is a rate what it is, in a terminal: <code>flyball explain SERVICE</code></p>
-<nav aria-label="Machine-readable"><a href="api/v1/decisions">decisions</a> <a href="api/v1/cohorts">cohorts</a> <a href="api/v1/rollouts">rollouts</a> <a href="status">status</a> <a href="metrics">metrics</a> <a href="readyz">readyz</a> <a href="livez">livez</a></nav>
+<nav aria-label="Machine-readable"><a href="api/v1/decisions">decisions</a> <a href="api/v1/cohorts">cohorts</a> <a href="api/v1/rollouts">rollouts</a> <a href="api/v1/alerts">alerts</a> <a href="status">status</a> <a href="metrics">metrics</a> <a href="readyz">readyz</a> <a href="livez">livez</a></nav>
 </footer>
 </body>
 </html>
@@ -331,6 +336,7 @@ mod tests {
             snapshot: &snapshot,
             cohorts: &cohorts,
             rollouts: &[],
+            alerts: (0, &[]),
             version: "1.2.3",
             now: snapshot.published_at,
         };

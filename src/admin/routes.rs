@@ -21,7 +21,7 @@ use super::access::{self, Refusal};
 use super::page::{self, Filter, Shown};
 use super::server::Peer;
 use super::status::{readiness, status};
-use super::{AdminState, cohorts, decisions, exposition, rollouts};
+use super::{AdminState, alerts, cohorts, decisions, exposition, rollouts};
 use crate::controller::snapshot::Snapshot;
 
 /// A reload reads a folder of files; one that takes longer is still carried out, and its client is told so.
@@ -57,6 +57,7 @@ pub(super) fn router(token_file: Option<PathBuf>, state: AdminState) -> Router {
         .route("/api/v1/decisions", get(all_decisions))
         .route("/api/v1/decisions/{*service}", get(service_decisions))
         .route("/api/v1/cohorts", get(all_cohorts))
+        .route("/api/v1/alerts", get(all_alerts))
         .merge(rollouts::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -72,10 +73,12 @@ pub(super) fn too_slow() -> Response<Body> {
 async fn index(State(room): Room, filter: Result<Query<Filter>, QueryRejection>) -> Html<String> {
     let filter = filter.ok().map(|Query(filter)| filter).filter(|filter| filter.q.len() <= FILTER_MAX_BYTES);
     let filter = filter.unwrap_or_default();
+    let book = &room.state.fleet.open_alerts;
     let shown = Shown {
         snapshot: &room.state.published.load_full(),
         cohorts: &room.state.fleet.cohorts.load(),
         rollouts: &room.state.fleet.rollouts.as_ref().map(|desk| desk.board.load()).unwrap_or_default(),
+        alerts: (book.revision(), &book.load()),
         version: room.state.version,
         now: room.state.clock.now().wall,
     };
@@ -111,6 +114,10 @@ async fn all_decisions(State(room): Room) -> Response<Body> {
 
 async fn all_cohorts(State(room): Room) -> impl IntoResponse {
     Json(cohorts::rows(&room.state.fleet.cohorts.load())).into_response()
+}
+
+async fn all_alerts(State(room): Room) -> impl IntoResponse {
+    Json(alerts::rows(&room.state.fleet.open_alerts.load()))
 }
 
 async fn service_decisions(State(room): Room, service: Result<Path<String>, PathRejection>) -> Response<Body> {

@@ -102,7 +102,7 @@ pub(super) fn status(state: &AdminState, snapshot: &Snapshot) -> Status {
         started_at: started_at(state.clock).rfc3339(),
         uptime_seconds: now.mono.since(MonoTime::default()).as_secs_f64(),
         generation: snapshot.generation,
-        revision: revision(snapshot, &state.fleet.cohorts.load()),
+        revision: revision(snapshot, &state.fleet.cohorts.load(), state.fleet.open_alerts.revision()),
         published_at: snapshot.published_at.rfc3339(),
         degraded: degraded(state, snapshot),
         monitor: monitor(&state.monitor.read()),

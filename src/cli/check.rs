@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::Failure;
-use super::check_fleet::{doors, paces};
+use super::check_fleet::{doors, paces, told};
 use crate::config::{self, SourceConfig, Sources};
 use crate::document::problem::Problem;
 use crate::document::values::format_duration;
@@ -66,6 +66,7 @@ fn settings(loaded: &config::load::Loaded) -> String {
     row(&mut text, "state", &state);
     config.monitor.iter().for_each(|watched| row(&mut text, "monitor", &monitor(watched)));
     config.fleet.iter().for_each(|fleet| text += &doors(fleet));
+    config.alerts.iter().for_each(|alerts| text += &told(alerts));
     text
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::check::row;
-use crate::config::FleetConfig;
+use crate::config::{AlertsConfig, FleetConfig};
 use crate::document::values::format_duration;
 use crate::keepalive::policy::{AbPlans, Fleet, Pin, SecondAck, Waves};
 use crate::time::WallTime;
@@ -25,6 +25,26 @@ pub(super) fn doors(fleet: &FleetConfig) -> String {
         let bounds = format!("{devices} devices, {sessions} sessions");
         row(&mut text, "fleet", &format!("{}; {bounds}; key ids {}", doors.join(", "), keys.join(" ")));
     }
+    text
+}
+
+/// Whom a cohort's alarm is told to.
+pub(super) fn told(alerts: &AlertsConfig) -> String {
+    let mut text = String::new();
+    let alertmanager = alerts.alertmanager.iter().map(|one| format!("alertmanager {}", one.url));
+    let webhooks = alerts.webhooks.iter().map(|hook| {
+        let matches: Vec<String> = hook.matches.iter().map(|(key, glob)| format!("{key} \"{glob}\"")).collect();
+        let which = if matches.is_empty() { "every alarm".to_owned() } else { matches.join(", ") };
+        format!("webhook {} {} ({which})", hook.name, hook.url)
+    });
+    for (i, line) in alertmanager.chain(webhooks).enumerate() {
+        row(&mut text, if i == 0 { "alerts" } else { "" }, &line);
+    }
+    row(
+        &mut text,
+        "",
+        &format!("{} regions with a group, {} messages a minute to each", alerts.groups.len(), alerts.rate),
+    );
     text
 }
 

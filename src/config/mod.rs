@@ -2,6 +2,7 @@
 //! that the program uses; the raw shape that mirrors the file is beside it.
 
 mod address;
+mod alerts;
 mod fleet;
 pub mod layers;
 pub mod load;
@@ -10,6 +11,7 @@ mod source;
 mod timing;
 mod validate;
 
+pub use self::alerts::{AlertmanagerConfig, AlertsConfig, WebhookConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ pub struct Config {
     pub monitor: Option<MonitorSettings>,
     /// Where devices are answered; `None` = the second loop is off.
     pub fleet: Option<FleetConfig>,
+    /// Whom a cohort's alarm is told to; `None` = nobody, it is only logged.
+    pub alerts: Option<AlertsConfig>,
     /// Folder of what survives a restart; `None` = memory only.
     pub state: Option<PathBuf>,
     /// How this process logs.

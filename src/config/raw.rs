@@ -26,6 +26,8 @@ pub struct RawConfig {
     pub monitor: Option<RawMonitor>,
     /// The second loop: where devices are answered, and what is known of them. Without it, no device is paced.
     pub fleet: Option<RawFleet>,
+    /// Whom the alarm of a cohort is told to. Without it, it is only logged and counted.
+    pub alerts: Option<RawAlerts>,
     /// What survives a restart. Without it, probabilities start at `initial` after each restart.
     pub state: Option<RawState>,
     /// How this process logs.
@@ -212,6 +214,64 @@ pub struct RawFleet {
     pub workers: Option<usize>,
     /// Gateways with a stream in all, 16 to 1,000,000, 23 KB each; more are refused and come again. Default 100000.
     pub sessions_max: Option<usize>,
+}
+
+/// Who hears of a cohort whose devices beat later than they are told; when that is stands in the fleet file, under `alarm`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlerts {
+    /// An Alertmanager, or whatever speaks its API v2 (Grafana, Mimir).
+    pub alertmanager: Option<RawAlertmanager>,
+    /// Anything else: a signed POST, at most 16 of them.
+    pub webhooks: Option<Vec<RawWebhook>>,
+    /// Who looks after a region, `{north: team-north}`: the label `group` of its alarms. A region that is not here is its own
+    /// group. At most 1000.
+    pub groups: Option<BTreeMap<String, String>>,
+    /// Messages a minute to each receiver, 1 to 6000; beyond, they wait their turn, and of those that wait for one cohort
+    /// only the latest state is kept. Default 30.
+    pub rate: Option<u32>,
+    /// Where people find more: the address of this Flyball's page, or a dashboard. Default: none.
+    pub link: Option<String>,
+}
+
+/// How Alertmanager is reached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAlertmanager {
+    /// Base URL, `http` or `https`, without credentials; `/api/v2/alerts` is appended. Required.
+    pub url: Option<String>,
+    /// Bound on each request, 10ms to 1m. Default 10s.
+    pub timeout: Option<DurationText>,
+    /// How often an open alarm is told again, 1s to 1h; one that is not, three times in a row, is over to Alertmanager. Default
+    /// 1m.
+    pub resend: Option<DurationText>,
+    /// Credentials, only ever from files, which are read again at each request.
+    pub auth: Option<RawAuth>,
+    /// Trust and client certificate.
+    pub tls: Option<RawTls>,
+    /// Sent with each request, `{X-Scope-OrgID: tenant}`. In the environment `_` stands for `-`.
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+/// One webhook.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawWebhook {
+    /// Its name in metrics and logs, unique: 1 to 64 characters of `A-Z a-z 0-9 _ . -`. Required.
+    pub name: Option<String>,
+    /// Labels that a cohort must have, each with a glob: `{region: north}`; `group` is one too. At most 16. Default: every
+    /// alarm.
+    #[serde(rename = "match")]
+    pub matches: Option<BTreeMap<String, String>>,
+    /// Where it is told, `http` or `https`, without credentials. Required.
+    pub url: Option<String>,
+    /// The secret that each message is signed with: this file's content without trailing line ends, read again each time.
+    /// Required.
+    pub secret_file: Option<String>,
+    /// Bound on each request, 10ms to 1m. Default 10s.
+    pub timeout: Option<DurationText>,
+    /// Trust and client certificate.
+    pub tls: Option<RawTls>,
 }
 
 /// What survives a restart.

@@ -66,10 +66,11 @@ fn prometheus(raw: RawPrometheus, check: &mut Check<'_>) -> Option<SourceConfig>
         &LoopKeys { interval: (&key("poll_interval"), raw.poll_interval), timeout: (&key("timeout"), raw.timeout) },
         check,
     );
-    let auth = raw.auth.and_then(|auth| credentials(auth, check));
-    let tls = tls(raw.tls.unwrap_or_default(), check);
+    let auth = raw.auth.and_then(|auth| credentials(&key("auth"), auth, check));
+    let tls = tls(&key("tls"), raw.tls.unwrap_or_default(), check);
     let headers = raw.headers.unwrap_or_default();
-    let headers = headers.into_iter().filter_map(|(name, value)| header(&name, &value, check)).collect();
+    let headers =
+        headers.into_iter().filter_map(|(name, value)| header(&key("headers"), &name, &value, check)).collect();
     let raw_series_max = check.count(&key("raw_series_max"), raw.raw_series_max, RAW_SERIES_MAX, 1..=1_000_000);
     let body_max_bytes = body_max(&key("body_max_bytes"), raw.body_max_bytes, check);
     let queries_per_second =
@@ -124,7 +125,7 @@ fn body_max(key: &str, value: Option<usize>, check: &mut Check<'_>) -> usize {
     check.count(key, value, BODY_MAX_BYTES, (64 << 10)..=(1 << 30))
 }
 
-fn http_url(key: &str, text: &str, check: &mut Check<'_>) -> Option<Url> {
+pub(super) fn http_url(key: &str, text: &str, check: &mut Check<'_>) -> Option<Url> {
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(error) => {
@@ -137,7 +138,7 @@ fn http_url(key: &str, text: &str, check: &mut Check<'_>) -> Option<Url> {
         return None;
     }
     if !url.username().is_empty() || url.password().is_some() {
-        check.fail_hidden(key, "credentials do not belong in a URL; use source.prometheus.auth");
+        check.fail_hidden(key, "credentials do not belong in a URL; name their file in `auth`");
         return None;
     }
     if url.fragment().is_some() {
@@ -147,45 +148,44 @@ fn http_url(key: &str, text: &str, check: &mut Check<'_>) -> Option<Url> {
     Some(url)
 }
 
-fn credentials(raw: RawAuth, check: &mut Check<'_>) -> Option<Auth> {
-    const KEY: &str = "source.prometheus.auth";
+/// Of `auth`, under this key.
+pub(super) fn credentials(key: &str, raw: RawAuth, check: &mut Check<'_>) -> Option<Auth> {
     match (raw.bearer_token_file, raw.basic) {
         (Some(_), Some(_)) => {
-            check.fail(KEY, "only one of bearer_token_file and basic");
+            check.fail(key, "only one of bearer_token_file and basic");
             None
         }
         (Some(path), None) => {
-            Some(Auth::BearerTokenFile(check.readable_file("source.prometheus.auth.bearer_token_file", &path)))
+            Some(Auth::BearerTokenFile(check.readable_file(&format!("{key}.bearer_token_file"), &path)))
         }
-        (None, Some(basic)) => basic_auth(basic, check),
+        (None, Some(basic)) => basic_auth(&format!("{key}.basic"), basic, check),
         (None, None) => {
-            if !check.has_errors_under(KEY) {
-                check.fail(KEY, "needs bearer_token_file or basic");
+            if !check.has_errors_under(key) {
+                check.fail(key, "needs bearer_token_file or basic");
             }
             None
         }
     }
 }
 
-fn basic_auth(raw: RawBasic, check: &mut Check<'_>) -> Option<Auth> {
-    const USERNAME: &str = "source.prometheus.auth.basic.username";
-    const PASSWORD_FILE: &str = "source.prometheus.auth.basic.password_file";
-    check.require(USERNAME, "needs a user name");
-    check.require(PASSWORD_FILE, "needs the file that holds the password");
+fn basic_auth(key: &str, raw: RawBasic, check: &mut Check<'_>) -> Option<Auth> {
+    let [username, password_file] = ["username", "password_file"].map(|name| format!("{key}.{name}"));
+    check.require(&username, "needs a user name");
+    check.require(&password_file, "needs the file that holds the password");
     if raw.username.as_deref().is_some_and(|name| name.contains(':') || name.chars().any(char::is_control)) {
-        check.fail(USERNAME, "a user name holds neither a colon nor control characters (RFC 7617, section 2)");
+        check.fail(&username, "a user name holds neither a colon nor control characters (RFC 7617, section 2)");
     }
-    let password_file = raw.password_file.map(|path| check.readable_file(PASSWORD_FILE, &path));
+    let password_file = raw.password_file.map(|path| check.readable_file(&password_file, &path));
     Some(Auth::Basic { username: raw.username?, password_file: password_file? })
 }
 
-fn tls(raw: RawTls, check: &mut Check<'_>) -> Tls {
-    const KEY: &str = "source.prometheus.tls";
-    if raw.cert_file.is_some() != raw.key_file.is_some() && !check.has_errors_under(KEY) {
-        check.fail(KEY, "cert_file and key_file come together");
+/// Of `tls`, under this key.
+pub(super) fn tls(key: &str, raw: RawTls, check: &mut Check<'_>) -> Tls {
+    if raw.cert_file.is_some() != raw.key_file.is_some() && !check.has_errors_under(key) {
+        check.fail(key, "cert_file and key_file come together");
     }
     let mut file =
-        |name: &str, path: Option<String>| path.map(|path| check.readable_file(&format!("{KEY}.{name}"), &path));
+        |name: &str, path: Option<String>| path.map(|path| check.readable_file(&format!("{key}.{name}"), &path));
     Tls {
         ca_file: file("ca_file", raw.ca_file),
         cert_file: file("cert_file", raw.cert_file),
@@ -193,10 +193,11 @@ fn tls(raw: RawTls, check: &mut Check<'_>) -> Tls {
     }
 }
 
-fn header(name: &str, value: &str, check: &mut Check<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let key = format!("source.prometheus.headers.{name}");
+/// One of `headers`, which stand under this key.
+pub(super) fn header(key: &str, name: &str, value: &str, check: &mut Check<'_>) -> Option<(HeaderName, HeaderValue)> {
+    let key = format!("{key}.{name}");
     if name.eq_ignore_ascii_case("authorization") {
-        check.fail_hidden(&key, "credentials come from files only; use source.prometheus.auth");
+        check.fail_hidden(&key, "credentials come from files only; name them in `auth`");
         return None;
     }
     match (HeaderName::try_from(name), HeaderValue::try_from(value)) {

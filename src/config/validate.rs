@@ -30,9 +30,10 @@ pub(super) fn validate(raw: RawConfig, check: &mut Check<'_>) -> Option<Config> 
     let (monitor, fleet) = fleet::second_loop(raw.monitor, raw.fleet, check);
     listeners.extend(fleet::tcp_listener(fleet.as_ref()));
     address::refuse_conflicts(check, &listeners);
+    let alerts = super::alerts::alerts(raw.alerts, fleet.is_some(), check);
     let state = state(raw.state, check);
     let log = log(raw.log.unwrap_or_default(), check);
-    Some(Config { source: source?, policies, serve: serve?, admin: admin?, monitor, fleet, state, log })
+    Some(Config { source: source?, policies, serve: serve?, admin: admin?, monitor, fleet, alerts, state, log })
 }
 
 pub(super) fn policies(written: Option<String>, check: &mut Check<'_>) -> PathBuf {

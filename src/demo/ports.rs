@@ -38,6 +38,7 @@ pub(super) fn free_addresses() -> anyhow::Result<(Addresses, Vec<TcpListener>)> 
         source: Peers::no_source().into(),
         monitor: None,
         fleet: None,
+        alerts: None,
         policies: PathBuf::new(),
         serve: ServeConfig { http, grpc, connections_max: 1_024, streams_per_connection_max: 128 },
         admin: AdminConfig { listen: admin, token_file: None },

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
 use crate::admin::{FleetState, RolloutDesk};
+use crate::alert::book::AlertBook;
+use crate::alert::{AlertRoom, Doors};
 use crate::cluster::ledger::Ledger;
 use crate::cluster::store::{Saver, Store};
 use crate::config::{Config, FleetConfig, KeyFile};
@@ -44,6 +46,7 @@ pub(super) struct FleetRooms {
     gateways: Option<GatewayServer>,
     state: FleetState,
     keys: Option<Keys>,
+    alerts: AlertRoom,
     clock: Clock,
 }
 
@@ -63,20 +66,27 @@ impl FleetRooms {
         let (written, ledger) = (written.unwrap_or_default(), store.cloned().map(Ledger::start));
         let audit = AuditLog::new(written.entries, ledger.clone(), clock.now().wall);
         let asker = Asker::new(&config.source, metrics).context("source")?;
+        let open_alerts = AlertBook::new(&written.alarms, ledger.clone());
         keepalive.set_books(audit.clone(), &written.rollouts, ledger, asker);
         let (rollouts, commands) = keepalive.rollouts();
-        let rollouts = Some(RolloutDesk { board: rollouts, commands, audit });
-        let mut state = FleetState { cohorts: keepalive.reports(), rollouts, ..FleetState::default() };
+        let rollouts = Some(RolloutDesk { board: rollouts, commands, audit: audit.clone() });
+        let mut state = FleetState { cohorts: keepalive.reports(), rollouts, open_alerts, ..FleetState::default() };
         let (mut heartbeat, mut gateways, mut keys) = (None, None, None);
+        let mut doors = Doors { cohorts: keepalive.reports(), heartbeats: None, gateways: None };
         if let Some(file) = &fleet.keys {
             heartbeat = heartbeats(fleet, file, config, clock, &mut keepalive)?;
             state.heartbeats = heartbeat.as_ref().map(|(server, _)| server.handle());
             gateways = self::gateways(fleet, file, clock, &mut keepalive)?;
             let handle = gateways.as_ref().map(GatewayServer::handle);
             state.gateways = handle.as_ref().map(GatewayHandle::counts);
+            doors.gateways = handle.clone();
             keys = Some(Keys::new(file.clone(), state.heartbeats.clone(), handle));
         }
-        Ok(Self { keepalive, heartbeat, gateways, state, keys, clock })
+        doors.heartbeats = state.heartbeats.clone();
+        let (to, counts) = (config.alerts.as_ref(), state.alerts.clone());
+        let alerts =
+            AlertRoom::build(to, doors, counts, (audit, state.open_alerts.clone()), clock).context("alerts")?;
+        Ok(Self { keepalive, heartbeat, gateways, state, keys, alerts, clock })
     }
 
     /// What operators are told.
@@ -131,6 +141,7 @@ impl FleetRooms {
             };
             doors.spawn(noted(serving, Door::Gateways, down, shutdown.clone()));
         }
+        rooms.spawn(self.alerts.run(policies.clone(), shutdown.clone()));
         rooms.spawn(self.keepalive.run(policies, doors_closed.clone()));
         rooms.spawn(close(doors, shutdown.clone(), doors_closed));
     }

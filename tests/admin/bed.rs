@@ -41,14 +41,18 @@ impl Bed {
         Self::with_token_file(snapshot, None)
     }
 
-    /// Its reloads fail while a policy named `broken` is published, and else succeed.
     pub(crate) fn with_token_file(snapshot: Snapshot, token_file: Option<PathBuf>) -> Self {
+        Self::with_fleet(snapshot, FleetState::default(), token_file)
+    }
+
+    /// Its reloads fail while a policy named `broken` is published, and else succeed.
+    pub(crate) fn with_fleet(snapshot: Snapshot, fleet: FleetState, token_file: Option<PathBuf>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (reload, mut requests) = mpsc::channel::<flyball::admin::ReloadRequest>(1);
         let published = Arc::new(Published::new(snapshot));
         let state = AdminState {
-            fleet: FleetState::default(),
+            fleet,
             monitor: flyball::monitor::board::Board::default(),
             published: Arc::clone(&published),
             metrics: Metrics::default(),

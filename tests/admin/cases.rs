@@ -4,7 +4,7 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::{answers, explaining, exposition, writes};
+use crate::{alerting, answers, explaining, exposition, writes};
 
 pub(crate) type Outcome = Result<(), Failed>;
 type Case = fn() -> Outcome;
@@ -47,6 +47,10 @@ const CASES: &[(&str, Case)] = &[
     ("cohorts_are_on_the_page_and_in_the_metrics_and_hostile_labels_stay_text", exposition::cohorts_shown),
     ("without_the_second_loop_there_are_no_cohorts", exposition::no_cohorts),
     ("a_door_for_devices_that_ended_degrades_and_readiness_stays", exposition::door_down),
+    ("without_an_alarm_the_list_of_alerts_is_empty", alerting::none),
+    ("an_open_alarm_is_told_under_the_contracts_names_with_who_has_heard_of_it", alerting::told),
+    ("an_open_alarm_is_on_the_page_and_a_hostile_cohort_stays_text", alerting::shown),
+    ("alerts_are_read_by_all_and_written_by_nobody", alerting::read_by_all),
     ("a_local_program_may_reload_and_a_foreign_page_may_not", writes::reload_local),
     ("with_a_token_file_a_token_is_needed_and_rotation_is_seen", writes::reload_token),
     ("a_reload_that_fails_is_422_with_the_errors", writes::reload_fails),

@@ -1,5 +1,8 @@
 //! The admin socket and `flyball explain`, over real sockets, with the tools that operators use.
 
+#[path = "../support/alert.rs"]
+mod alert;
+mod alerting;
 mod answers;
 mod bed;
 mod cases;
