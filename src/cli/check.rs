@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use super::check_fleet::{doors, paces, told};
+use super::intervals::FleetArgs;
 use crate::config::{self, SourceConfig, Sources};
 use crate::document::problem::Problem;
 use crate::document::values::format_duration;
@@ -26,10 +27,15 @@ pub(super) struct CheckArgs {
     /// Ask the source each query once, and say what came of it. Ends with 1 where a query fails.
     #[arg(long)]
     online: bool,
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 /// Runs the command.
 pub(super) fn check(arguments: CheckArgs) -> Result<(), Failure> {
+    if let Some(file) = &arguments.fleet.fleet {
+        return super::intervals::check(file, arguments.config.as_deref(), &arguments.fleet);
+    }
     let (config, policies) = super::settings::load(arguments.config.as_deref())?;
     let kinds = SourceKinds::of(&config.config.source);
 

@@ -4,19 +4,12 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use serde::Deserialize;
-use url::Url;
 
 use super::Failure;
+use super::admin::Admin;
 use crate::admin::text::{Plain, duration, number, percent};
 use crate::time::Clock;
-
-/// The server must have answered, wholly, within this.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longest answer that is read: 257 rows of a service under a few policies are well below it.
-const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// Arguments of `flyball explain`.
 #[derive(Debug, clap::Args)]
@@ -25,24 +18,15 @@ pub(super) struct ExplainArgs {
     service: String,
     /// One of its operations; without it, all.
     operation: Option<String>,
-    /// Where Flyball's admin API is.
-    #[arg(long, value_name = "URL", env = "FLYBALL_ADMIN", default_value = "http://127.0.0.1:5780", value_parser = admin_url)]
-    admin: Url,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 /// Runs the command.
 pub(super) fn explain(arguments: ExplainArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-    let rows = runtime.block_on(ask(&arguments.admin, &arguments.service))?;
+    let rows: Vec<Row> = arguments.admin.ask(&["decisions", &arguments.service], "a list of decisions")?;
     let now_unix_ms = Clock::start().now().wall.unix_ms();
     super::print(&render(&rows, arguments.operation.as_deref(), now_unix_ms))
-}
-
-fn admin_url(text: &str) -> Result<Url, String> {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
-        _ => Err("write it as http://HOST:PORT".to_owned()),
-    }
 }
 
 /// A row of `/api/v1/decisions/SERVICE`.
@@ -78,58 +62,6 @@ struct Inputs {
     expected_traces_per_second: Option<f64>,
     budget_reason: String,
     age_seconds: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ErrorBody {
-    error: String,
-}
-
-async fn ask(admin: &Url, service: &str) -> anyhow::Result<Vec<Row>> {
-    let mut url = admin.clone();
-    url.set_query(None);
-    url.set_path(&format!("{}/api/v1/decisions/{}", admin.path().trim_end_matches('/'), percent_encoded(service)));
-    let no_server = || format!("no Flyball answers at {admin}; is `flyball run` up, and is this its `admin.listen`?");
-    let mut response = client(admin)?.get(url).send().await.with_context(no_server)?;
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.with_context(|| format!("the answer of {admin} broke off"))? {
-        body.extend_from_slice(&piece);
-        if body.len() > BODY_MAX_BYTES {
-            bail!("the answer of {admin} is longer than {BODY_MAX_BYTES} bytes; is it Flyball's admin address?");
-        }
-    }
-    if !status.is_success() {
-        match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => bail!("{}", Plain(&body.error)),
-            Err(_) => bail!("{admin} answered {status}; is it Flyball's admin address?"),
-        }
-    }
-    serde_json::from_slice(&body).with_context(|| format!("{admin} answered what is not a list of decisions"))
-}
-
-/// Every byte that is not unreserved, so that a name is one segment and no character of it is lost on the way.
-fn percent_encoded(name: &str) -> String {
-    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encode = |byte| if is_unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    name.bytes().map(encode).collect()
-}
-
-/// Over plain HTTP the client is given an empty set of roots: loading the system's fails where there are none.
-fn client(admin: &Url) -> anyhow::Result<reqwest::Client> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let mut builder = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
-    if admin.scheme() == "http" {
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        builder = builder.tls_backend_preconfigured(tls);
-    } else if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Another thread may have been first; then its provider stays, and that is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    builder.build().context("no HTTP client: is there a store of CA certificates on this machine?")
 }
 
 fn render(rows: &[Row], operation: Option<&str>, now_unix_ms: i64) -> String {
@@ -277,26 +209,4 @@ fn write_names<'a>(text: &mut String, title: &str, hint: &str, names: impl Itera
     }
     writeln!(text, "\n  {title} ({hint}):")?;
     names.try_for_each(|name| writeln!(text, "    {}", Plain(name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_admin_url_needs_a_scheme_and_a_host() {
-        for good in ["http://127.0.0.1:5780", "https://flyball.example/admin/", "http://[::1]:5780"] {
-            assert!(admin_url(good).is_ok(), "{good}");
-        }
-        for bad in ["127.0.0.1:5780", "localhost:5780", "ftp://a", "", "http://"] {
-            assert!(admin_url(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_one_segment_of_a_path_and_loses_nothing() {
-        for (name, encoded) in [("a-b_c.d~e", "a-b_c.d~e"), ("a/é\n", "a%2F%C3%A9%0A")] {
-            assert_eq!(percent_encoded(name), encoded);
-        }
-    }
 }

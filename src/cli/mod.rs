@@ -1,11 +1,13 @@
 //! The command line: one file a command, each a function from its arguments to `Result<(), Failure>`.
 
+mod admin;
 mod check;
 mod check_fleet;
 mod demo;
 mod device;
 mod device_key;
 mod explain;
+mod intervals;
 mod monitor;
 mod online;
 mod run;
@@ -32,7 +34,7 @@ enum Command {
     Run(run::RunArgs),
     /// Show the whole loop on this machine: three services, a backend of finite capacity, nothing to configure.
     Demo(demo::DemoArgs),
-    /// Check the configuration and all policies; every error is named at once.
+    /// Check the configuration and all policies, every error at once; or a fleet's intervals against what is known of its NATs.
     Check(check::CheckArgs),
     /// Run scenarios on fake time: a plant, a law, faults, and a verdict on what came of it.
     Simulate(simulate::SimulateArgs),
@@ -74,7 +76,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match dispatch(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(&failure),
+        Err(failure) => exit_status(&failure),
     }
 }
 
@@ -100,7 +102,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn report(failure: &Failure) -> ExitCode {
+fn exit_status(failure: &Failure) -> ExitCode {
     let (text, status) = match failure {
         Failure::Runtime(error) => (format!("error: {error:#}"), 1),
         Failure::Usage(error) => (error.to_string(), 2),
