@@ -34,6 +34,7 @@ pub mod keepalive;
 #[path = "../chaos/lab/mod.rs"]
 pub mod lab;
 pub mod monitor;
+mod plot;
 pub mod policy;
 pub mod proto;
 pub mod sampling;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms without I/O, clocks, runtimes, logging or metrics.
-const PURE_ROOMS: [&str; 3] = ["src/keepalive", "src/sampling", "src/simulate"];
+const PURE_ROOMS: [&str; 4] = ["src/keepalive", "src/plot", "src/sampling", "src/simulate"];
 
 /// What a pure room must not name. `Duration` and `std::net` addresses are values; sockets and clocks are not.
 const IMPURE: [&str; 21] = [
@@ -32,7 +32,7 @@ const IMPURE: [&str; 21] = [
 ];
 
 /// A pure room uses only itself and these.
-const PURE_USES: [&str; 4] = ["crate::keepalive", "crate::sampling", "crate::simulate", "crate::time"];
+const PURE_USES: [&str; 5] = ["crate::keepalive", "crate::plot", "crate::sampling", "crate::simulate", "crate::time"];
 
 /// A room may not know the rooms that come after it on the way: sources and sinks meet only through the controller.
 const FORBIDDEN: [(&str, &[&str]); 6] = [

@@ -10,6 +10,7 @@ mod explain;
 mod intervals;
 mod monitor;
 mod online;
+mod report;
 mod run;
 mod schema;
 mod settings;
@@ -46,6 +47,8 @@ enum Command {
     DeviceKey(device_key::DeviceKeyArgs),
     /// Why is a probability what it is? Asks a running Flyball.
     Explain(explain::ExplainArgs),
+    /// What became of a rollout: Markdown, JSON, pictures. Asks a running Flyball.
+    Report(report::ReportArgs),
     /// Print the JSON schema of a file format.
     Schema(schema::SchemaArgs),
 }
@@ -90,6 +93,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Device(arguments) => device::device(arguments),
         Command::DeviceKey(arguments) => device_key::device_key(arguments),
         Command::Explain(arguments) => explain::explain(arguments),
+        Command::Report(arguments) => report::report(arguments),
         Command::Schema(arguments) => schema::schema(arguments),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::axes::{self, Panel};
-use super::{HEIGHT, LEFT, RIGHT, STYLE, WIDTH, escape};
+use crate::plot::axes::{self, Panel};
+use crate::plot::{self, HEIGHT, LEFT, RIGHT, Swatch, escape};
 use crate::simulate::fleet::scenario::{FleetFault, FleetScenario};
 use crate::simulate::fleet::trace::{FleetRun, Stretch};
 
@@ -13,18 +13,22 @@ const FAULTS_MAX: usize = 8;
 /// Top of the lower panel: what is worse runs off the scale.
 const UNCOVERED_MAX: f64 = 0.01;
 
+/// What the legends show: class, shape, words.
+const LEGEND_ABOVE: [(&str, Swatch, &str); 2] =
+    [("sent", Swatch::Line, "all packets"), ("law", Swatch::Line, "for probes")];
+const LEGEND_BELOW: [(&str, Swatch, &str); 3] = [
+    ("odds", Swatch::Line, "interval / what the NAT bears"),
+    ("capacity", Swatch::Line, "devices that fit"),
+    ("lost", Swatch::Area, "not covered, 1 = 1 %"),
+];
+
 /// The picture of a run. An empty run gives empty panels.
 pub fn svg(scenario: &FleetScenario, seed: u64, run: &FleetRun) -> String {
     let duration = scenario.duration.as_secs_f64().max(1.0);
     let most = run.stretches.iter().map(|s| s.heartbeats).fold(1.0, f64::max) * 1.05;
     let top = Panel { left: LEFT, right: RIGHT, top: 96.0, bottom: 330.0, duration, max: most };
     let below = Panel { top: 380.0, bottom: HEIGHT - 44.0, max: 1.1, ..top };
-    let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\
-         <style>{STYLE}</style><rect width=\"{WIDTH}\" height=\"{HEIGHT}\" style=\"fill:var(--bg)\"/>"
-    );
+    let mut out = plot::begin();
     head(&mut out, scenario, seed, run);
     axes::draw(&mut out, &top, "packets a device and day");
     axes::draw(&mut out, &below, "ratio");
@@ -33,18 +37,14 @@ pub fn svg(scenario: &FleetScenario, seed: u64, run: &FleetRun) -> String {
     line(&mut out, "odds", &run.stretches, &below, |s| s.pace_ratio);
     line(&mut out, "capacity", &run.stretches, &below, |s| s.fitting);
     lost(&mut out, &run.stretches, &below);
-    let words = [("sent", "all packets"), ("law", "for probes")];
-    legend(&mut out, &words, &top);
-    let words =
-        [("odds", "interval / what the NAT bears"), ("capacity", "devices that fit"), ("lost", "not covered, 1 = 1 %")];
-    legend(&mut out, &words, &below);
+    plot::legend(&mut out, &LEGEND_ABOVE, &top);
+    plot::legend(&mut out, &LEGEND_BELOW, &below);
     for (i, fault) in scenario.faults.iter().take(FAULTS_MAX).enumerate() {
         mark(&mut out, i, fault, &[&top, &below]);
     }
-    axes::time(&mut out, &top, false);
-    axes::time(&mut out, &below, true);
-    out += "</svg>\n";
-    out
+    axes::time(&mut out, &top, None);
+    axes::time(&mut out, &below, Some(plot::OF_THE_RUN));
+    plot::end(out)
 }
 
 fn head(out: &mut String, scenario: &FleetScenario, seed: u64, run: &FleetRun) {
@@ -83,18 +83,6 @@ fn lost(out: &mut String, stretches: &[Stretch], panel: &Panel) {
             write!(out, "<rect class=\"lost\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>");
     }
     out.push('\n');
-}
-
-fn legend(out: &mut String, entries: &[(&str, &str)], panel: &Panel) {
-    let (mut x, y) = (panel.left, panel.top - 12.0);
-    for (class, words) in entries {
-        let swatch = match *class {
-            "lost" => format!("<rect class=\"lost\" x=\"{x}\" y=\"{:.1}\" width=\"22\" height=\"10\"/>", y - 9.0),
-            class => format!("<path class=\"line {class}\" d=\"M{x} {:.1}h22\"/>", y - 4.0),
-        };
-        let _ = writeln!(out, "{swatch}<text x=\"{:.1}\" y=\"{y:.1}\">{words}</text>", x + 28.0);
-        x += 28.0 + 6.6 * words.chars().count() as f64 + 18.0;
-    }
 }
 
 fn mark(out: &mut String, i: usize, fault: &FleetFault, panels: &[&Panel]) {

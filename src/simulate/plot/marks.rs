@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::axes::Panel;
-use super::escape;
+use crate::plot::axes::Panel;
+use crate::plot::escape;
 use crate::simulate::scenario::{Fault, FaultKind, Scenario};
 
 /// Faults that are marked; beyond, the picture would be of nothing else.

@@ -1,38 +1,22 @@
 //! A run as a picture for a report: what was asked, borne, sent and lost above; what the law did below. A string of SVG
 //! that needs no font, script or file beside it, and follows the reader's light or dark scheme.
 
-mod axes;
 pub mod fleet;
 mod marks;
 mod thin;
 
 use std::fmt::Write;
 
-use self::axes::Panel;
 use self::thin::Column;
 use super::scenario::Scenario;
 use super::trace::{Run, Second};
+use crate::plot::axes::{self, Panel};
+use crate::plot::{self, HEIGHT, LEFT, RIGHT, Swatch, escape};
 
-const WIDTH: f64 = 1000.0;
-const HEIGHT: f64 = 640.0;
-const LEFT: f64 = 76.0;
-const RIGHT: f64 = 976.0;
 /// Demand above this many times the capacity runs off the scale: else a surge would flatten what is sent.
 const CLIP_CAPACITIES: f64 = 2.5;
 /// Top of the lower panel: budgets twice the capacity run off the scale.
 const SHARE_MAX: f64 = 1.5;
-
-const STYLE: &str = "\
-svg{--bg:#fff;--ink:#1c2530;--dim:#5d6975;--grid:#e4e8ec;--demand:#8a94a0;--sent:#2b6cb0;--lost:#d12f3a;--law:#b45f06;--odds:#0b7a6f;--mark:#7c4dbd}\
-@media(prefers-color-scheme:dark){svg{--bg:#12171d;--ink:#e8ecf0;--dim:#9aa5b1;--grid:#28313a;--demand:#7d8894;--sent:#63a4e8;--lost:#ff6b6b;--law:#f0a04b;--odds:#4fd1c0;--mark:#b794f6}}\
-text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;fill:var(--dim)}\
-.title{font-size:16px;font-weight:600;fill:var(--ink)}.line{fill:none;stroke-linejoin:round}\
-.grid{stroke:var(--grid);stroke-width:1}.axis{stroke:var(--dim);stroke-width:1}\
-.demand{stroke:var(--demand);stroke-width:1.2;stroke-dasharray:5 3}.capacity{stroke:var(--ink);stroke-width:1.8}\
-.sent{stroke:var(--sent);stroke-width:1.1}.accepted{fill:var(--sent);fill-opacity:.22}.lost{fill:var(--lost);shape-rendering:crispEdges}\
-.odds{stroke:var(--odds);stroke-width:1.6}.law{stroke:var(--law);stroke-width:1.4}.one{stroke:var(--ink);stroke-width:1;stroke-dasharray:2 4}\
-.fault{fill:var(--mark);fill-opacity:.10}.moment{stroke:var(--mark);stroke-width:1.2;stroke-dasharray:3 3}.mark{fill:var(--mark)}\
-.unmeasured{fill:var(--dim);fill-opacity:.12}";
 
 /// What the legends show: class, shape, words.
 const LEGEND_ABOVE: [(&str, Swatch, &str); 5] = [
@@ -45,38 +29,26 @@ const LEGEND_ABOVE: [(&str, Swatch, &str); 5] = [
 const LEGEND_BELOW: [(&str, Swatch, &str); 2] =
     [("odds", Swatch::Line, "probability, mean over the requests"), ("law", Swatch::Line, "budget / capacity")];
 
-#[derive(Debug, Clone, Copy)]
-enum Swatch {
-    Line,
-    Area,
-}
-
 /// The picture of a run. An empty run gives empty panels.
 pub fn svg(scenario: &Scenario, seed: u64, run: &Run) -> String {
     let duration = (run.seconds.len() as f64).max(1.0);
     let columns = thin::columns(&run.seconds, (RIGHT - LEFT) as usize);
     let top = Panel { left: LEFT, right: RIGHT, top: 96.0, bottom: 400.0, duration, max: spans_max(&run.seconds) };
     let below = Panel { top: 450.0, bottom: HEIGHT - 44.0, max: SHARE_MAX, ..top };
-    let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\
-         <style>{STYLE}</style><rect width=\"{WIDTH}\" height=\"{HEIGHT}\" style=\"fill:var(--bg)\"/>"
-    );
+    let mut out = plot::begin();
     head(&mut out, scenario, seed, run);
     for (panel, legend) in [(&top, &LEGEND_ABOVE[..]), (&below, &LEGEND_BELOW[..])] {
         marks::behind(&mut out, scenario, panel);
-        self::legend(&mut out, legend, panel);
+        plot::legend(&mut out, legend, panel);
     }
     axes::draw(&mut out, &top, "spans/s");
     axes::draw(&mut out, &below, "ratio");
     above(&mut out, &columns, &top, &run.seconds);
     beneath(&mut out, &columns, &below);
     marks::labels(&mut out, scenario, &top);
-    axes::time(&mut out, &top, false);
-    axes::time(&mut out, &below, true);
-    out += "</svg>\n";
-    out
+    axes::time(&mut out, &top, None);
+    axes::time(&mut out, &below, Some(plot::OF_THE_RUN));
+    plot::end(out)
 }
 
 fn head(out: &mut String, scenario: &Scenario, seed: u64, run: &Run) {
@@ -169,25 +141,6 @@ fn area(out: &mut String, class: &str, columns: &[Column], panel: &Panel, of: im
         let _ = write!(out, "L{:.1} {:.1}", panel.x(column.at), panel.y(of(column).1));
     }
     let _ = writeln!(out, "L{:.1} {:.1}Z\"/>", panel.x(last.at), panel.y(0.0));
-}
-
-fn legend(out: &mut String, entries: &[(&str, Swatch, &str)], panel: &Panel) {
-    let (mut x, y) = (panel.left, panel.top - 12.0);
-    for (class, swatch, words) in entries {
-        let _ = match swatch {
-            Swatch::Line => write!(out, "<path class=\"line {class}\" d=\"M{x} {:.1}h22\"/>", y - 4.0),
-            Swatch::Area => {
-                write!(out, "<rect class=\"{class}\" x=\"{x}\" y=\"{:.1}\" width=\"22\" height=\"10\"/>", y - 9.0)
-            }
-        };
-        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{y:.1}\">{words}</text>", x + 28.0);
-        x += 28.0 + 6.6 * words.chars().count() as f64 + 18.0;
-    }
-}
-
-/// Text as XML takes it: names of services are anybody's.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace(|c: char| c.is_control(), " ")
 }
 
 #[cfg(test)]

@@ -12,33 +12,33 @@ const TIME_STEPS: [f64; 20] = [
 
 /// Where a panel is, and what its edges mean. Values from 0 up; time from 0.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Panel {
-    pub(super) left: f64,
-    pub(super) right: f64,
-    pub(super) top: f64,
-    pub(super) bottom: f64,
+pub(crate) struct Panel {
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) top: f64,
+    pub(crate) bottom: f64,
     /// Seconds at the right edge.
-    pub(super) duration: f64,
+    pub(crate) duration: f64,
     /// Value at the upper edge; above 0.
-    pub(super) max: f64,
+    pub(crate) max: f64,
 }
 
 impl Panel {
     /// The place of a second.
-    pub(super) fn x(&self, seconds: f64) -> f64 {
+    pub(crate) fn x(&self, seconds: f64) -> f64 {
         self.left + (self.right - self.left) * (seconds / self.duration).clamp(0.0, 1.0)
     }
 
     /// The place of a value; beyond the edges at the edge.
-    pub(super) fn y(&self, value: f64) -> f64 {
+    pub(crate) fn y(&self, value: f64) -> f64 {
         let share = value / self.max;
         self.bottom - (self.bottom - self.top) * if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
     }
 }
 
 /// The frame, the grid of values and the unit.
-pub(super) fn draw(out: &mut String, panel: &Panel, unit: &str) {
-    let Panel { left, right, top, bottom, .. } = *panel;
+pub(crate) fn draw(out: &mut String, panel: &Panel, unit: &str) {
+    let Panel { left, right, .. } = *panel;
     let step = value_step(panel.max);
     let mut value = 0.0;
     while value <= panel.max {
@@ -53,6 +53,28 @@ pub(super) fn draw(out: &mut String, panel: &Panel, unit: &str) {
         );
         value += step;
     }
+    frame(out, panel, unit);
+}
+
+/// The same with powers of ten, from `10^first` up: what is drawn on the panel are exponents above that.
+pub(crate) fn decades(out: &mut String, panel: &Panel, first: i32, unit: &str) {
+    let Panel { left, right, .. } = *panel;
+    for above in 0..=panel.max as i32 {
+        let y = panel.y(f64::from(above));
+        let _ = writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            left - 8.0,
+            y + 4.0,
+            10f64.powi(first + above)
+        );
+    }
+    frame(out, panel, unit);
+}
+
+fn frame(out: &mut String, panel: &Panel, unit: &str) {
+    let Panel { left, right, top, bottom, .. } = *panel;
     let (x, y) = (left - 58.0, f64::midpoint(top, bottom));
     let _ = writeln!(
         out,
@@ -62,8 +84,8 @@ pub(super) fn draw(out: &mut String, panel: &Panel, unit: &str) {
     );
 }
 
-/// The ticks of time, with their words where `is_named`.
-pub(super) fn time(out: &mut String, panel: &Panel, is_named: bool) {
+/// The ticks of time; with their words, and what they count from, where that is given.
+pub(crate) fn time(out: &mut String, panel: &Panel, since: Option<&str>) {
     let bottom = panel.bottom;
     let enough = |step: &&f64| panel.duration / **step <= TIME_TICKS_MAX;
     let step = *TIME_STEPS.iter().find(enough).unwrap_or(&TIME_STEPS[TIME_STEPS.len() - 1]);
@@ -71,7 +93,7 @@ pub(super) fn time(out: &mut String, panel: &Panel, is_named: bool) {
     while at <= panel.duration {
         let x = panel.x(at);
         let _ = writeln!(out, "<path class=\"axis\" d=\"M{x:.1} {bottom}v5\"/>");
-        if is_named {
+        if since.is_some() {
             let _ = writeln!(
                 out,
                 "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
@@ -81,12 +103,9 @@ pub(super) fn time(out: &mut String, panel: &Panel, is_named: bool) {
         }
         at += step;
     }
-    if is_named {
+    if let Some(since) = since {
         let (x, y) = (f64::midpoint(panel.left, panel.right), bottom + 37.0);
-        let _ = writeln!(
-            out,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">time from the start of the run</text>"
-        );
+        let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{since}</text>");
     }
 }
 
@@ -98,7 +117,7 @@ fn value_step(max: f64) -> f64 {
 }
 
 /// `12k`, `1.5M`, `0.25`.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     let (number, unit) = match value {
         v if v >= 1e9 => (v / 1e9, "G"),
         v if v >= 1e6 => (v / 1e6, "M"),
