@@ -1,6 +1,7 @@
 //! The command line: one file a command, each a function from its arguments to `Result<(), Failure>`.
 
 mod admin;
+mod chaos;
 mod check;
 mod check_fleet;
 mod demo;
@@ -39,6 +40,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run scenarios on fake time: a plant, a law, faults, and a verdict on what came of it.
     Simulate(simulate::SimulateArgs),
+    /// Run scenarios of fleets on the real kernel, or name what there is to run.
+    Chaos(chaos::ChaosArgs),
     /// Watch devices' heartbeats in the kernel: gaps, lost NAT bindings; or read a capture of that.
     Monitor(monitor::MonitorArgs),
     /// Be an edge device: beat at the pace that is told, test silences on order, and say what happens.
@@ -66,6 +69,8 @@ pub enum Failure {
     Verdict(String),
     /// 5: it cannot run on this machine; the text says what is missing.
     Machine(String),
+    /// It ran elsewhere, ended with this status, and said there why.
+    Elsewhere(u8),
 }
 
 impl From<anyhow::Error> for Failure {
@@ -89,6 +94,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::demo(arguments),
         Command::Check(arguments) => check::check(arguments),
         Command::Simulate(arguments) => simulate::simulate(arguments),
+        Command::Chaos(arguments) => chaos::chaos(arguments),
         Command::Monitor(arguments) => monitor::monitor(arguments),
         Command::Device(arguments) => device::device(arguments),
         Command::DeviceKey(arguments) => device_key::device_key(arguments),
@@ -113,6 +119,7 @@ fn exit_status(failure: &Failure) -> ExitCode {
         Failure::Invalid(text) => (text.clone(), 3),
         Failure::Verdict(text) => (format!("error: {text}"), 4),
         Failure::Machine(text) => (format!("error: {text}"), 5),
+        Failure::Elsewhere(status) => return ExitCode::from(*status),
     };
     eprintln!("{}", text.trim_end());
     ExitCode::from(status)

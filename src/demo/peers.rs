@@ -1,7 +1,6 @@
 //! The demo's metrics endpoints, and the Prometheus server between them and the controller where one is wanted.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::process::Stdio;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,8 @@ use url::Url;
 
 use super::backend::Backend;
 use super::service::Workload;
+use crate::chaos::prometheus::PrometheusFiles;
 use crate::config::{PrometheusConfig, ScrapeConfig, SourceConfig, Tls};
-use crate::folder::Folder;
 
 /// Between two scrapes, and two ticks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +30,7 @@ pub(super) struct Peers {
 struct Prometheus {
     url: Url,
     _child: Child,
-    _folder: Folder,
+    _files: PrometheusFiles,
 }
 
 impl Peers {
@@ -87,19 +86,9 @@ async fn serve_metrics(exposition: impl Fn() -> String + Clone + Send + Sync + '
 
 impl Prometheus {
     async fn start(targets: &[Url]) -> anyhow::Result<Self> {
-        let folder = Folder::make("prometheus")?;
-        let address = StdListener::bind("127.0.0.1:0").and_then(|l| l.local_addr())?;
-        let file = folder.path().join("prometheus.yml");
-        std::fs::write(&file, Self::file(targets)).context("cannot write the configuration of Prometheus")?;
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
+        let targets: Vec<&str> = targets.iter().map(Url::authority).collect();
+        let files = PrometheusFiles::make(&targets, INTERVAL)?;
+        let child = Command::from(files.command()).kill_on_drop(true).spawn();
         let mut child = match child {
             Ok(child) => child,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -107,18 +96,9 @@ impl Prometheus {
             }
             Err(error) => return Err(error).context("cannot start prometheus"),
         };
+        let address = files.address();
         wait_until_it_listens(address, &mut child).await?;
-        Ok(Self { url: Url::parse(&format!("http://{address}"))?, _child: child, _folder: folder })
-    }
-
-    fn file(targets: &[Url]) -> String {
-        let target = |url: &Url| format!("'{}'", url.authority());
-        let targets: Vec<String> = targets.iter().map(target).collect();
-        format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-             scrape_configs: [{{job_name: demo, static_configs: [{{targets: [{}]}}]}}]\n",
-            targets.join(", ")
-        )
+        Ok(Self { url: Url::parse(&format!("http://{address}"))?, _child: child, _files: files })
     }
 
     fn config(&self) -> PrometheusConfig {

@@ -8,6 +8,7 @@ mod demand;
 pub mod fleet;
 mod law;
 mod ledger;
+pub mod live;
 pub mod metrics;
 pub mod netem;
 pub mod plan;

@@ -20,7 +20,7 @@ use crate::sampling::traffic::{Name, Traffic};
 use crate::time::{MonoTime, Tick, WallTime};
 
 /// Steps a second. Delays and phases are rounded up to a step.
-const STEPS_PER_SECOND: u64 = 5;
+pub(super) const STEPS_PER_SECOND: u64 = 5;
 /// Wall time at the start of every run.
 const START_MS: i64 = 1_800_000_000_000;
 /// Above this mean a Poisson count is drawn from the normal distribution, which is as good there and faster.
@@ -28,15 +28,15 @@ const NORMAL_ABOVE: f64 = 50.0;
 
 /// Runs one scenario under one law with one seed.
 pub fn run(scenario: &Scenario, kind: LawKind, seed: u64) -> Run {
-    let mut plant = Plant::new(scenario, kind, seed);
+    let mut plant = Plant::with(scenario, seed, |capacity| law::new(kind, scenario, tick(0.0, 0), capacity));
     let steps = scenario.duration.as_secs() * STEPS_PER_SECOND;
     for step in 0..steps {
         plant.step(step as f64 / STEPS_PER_SECOND as f64);
     }
-    plant.ledger.close(scenario)
+    plant.close()
 }
 
-struct Plant<'a> {
+pub(super) struct Plant<'a> {
     scenario: &'a Scenario,
     random: Pcg64Mcg,
     services: Vec<Service>,
@@ -97,7 +97,8 @@ struct Weather {
 }
 
 impl<'a> Plant<'a> {
-    fn new(scenario: &'a Scenario, kind: LawKind, seed: u64) -> Self {
+    /// Under the law that is made for the capacity at the start.
+    pub(super) fn with(scenario: &'a Scenario, seed: u64, law: impl FnOnce(f64) -> Box<dyn Law>) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let duration = scenario.duration.as_secs_f64();
         // Demand is drawn first, so that all laws meet the same.
@@ -129,7 +130,7 @@ impl<'a> Plant<'a> {
             names: scenario.services.iter().map(names).collect(),
             backend: Backend::new(at_start * scenario.backend.queue.as_secs_f64()),
             is_drop_counter_there: scenario.backend.has_drop_counter,
-            law: law::new(kind, scenario, tick(0.0, 0), at_start),
+            law: law(at_start),
             told: Told {
                 probabilities: services.iter().map(|s| vec![initial; s.parts.len()]).collect(),
                 shares: vec![None; services.len()],
@@ -146,7 +147,22 @@ impl<'a> Plant<'a> {
         }
     }
 
-    fn step(&mut self, t: f64) {
+    /// What came of it.
+    pub(super) fn close(self) -> Run {
+        self.ledger.close(self.scenario)
+    }
+
+    /// Requests so far, by service and operation.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (&[(Name, Option<Name>)], &[f64])> {
+        self.names.iter().zip(&self.services).map(|(names, service)| (&names[..], &service.requests[..]))
+    }
+
+    /// Spans offered, and those dropped where there is a counter of them.
+    pub(super) fn spans(&self) -> (f64, Option<f64>) {
+        (self.backend.received, self.is_drop_counter_there.then_some(self.backend.dropped))
+    }
+
+    pub(super) fn step(&mut self, t: f64) {
         let weather = self.weather(t);
         self.send(t, &weather);
         self.scrape(t, &weather);

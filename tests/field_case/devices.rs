@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use flyball::chaos::pusher;
 use flyball::lab::{Namespace, SERVER};
 use flyball_sdk::device::endpoint::Endpoint;
 use flyball_sdk::device::id::DeviceId;
@@ -17,7 +18,6 @@ use flyball_sdk::device::machine::{Bounds, Event, INITIAL, Machine, Memory, Sett
 use flyball_sdk::device::udp::{FleetHandle, UdpDevice, UdpEvent, UdpFleet};
 
 use crate::bed::{Bed, Household, MASTER, PORT};
-use crate::pusher;
 
 const KEY_ID: u16 = 1;
 /// The devices of a household start one after the other over this time.
@@ -99,9 +99,9 @@ impl Devices {
     }
 
     /// The longest wait between two beats of a device, now.
-    pub(crate) fn longest(&self) -> impl Fn(DeviceId) -> Duration + Send + 'static {
+    pub(crate) fn longest(&self) -> impl Fn(DeviceId) -> Option<Duration> + Send + 'static {
         let known = Arc::clone(&self.known);
-        move |device| Duration::from_millis(known[&device].longest_ms.load(Ordering::Relaxed))
+        move |device| Some(Duration::from_millis(known[&device].longest_ms.load(Ordering::Relaxed)))
     }
 
     /// Where pushes are to be listened for.

@@ -14,8 +14,6 @@
 mod bed;
 mod bound;
 mod devices;
-mod pusher;
-mod pushes;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
@@ -24,6 +22,8 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flyball::chaos::pusher::{Known, Pusher};
+use flyball::chaos::pushes::{Push, Pushes, until_lifted};
 use flyball::lab::Nat;
 use flyball::socket::raise_nofile_limit;
 use flyball_sdk::device::id::DeviceId;
@@ -31,8 +31,6 @@ use libtest_mimic::{Arguments, Failed};
 
 use crate::bed::{Bed, PORT, Plan};
 use crate::devices::Devices;
-use crate::pusher::Pusher;
-use crate::pushes::{Push, Pushes, until_lifted};
 use crate::table::Row;
 
 /// The interval of the field case, scaled.
@@ -129,7 +127,8 @@ fn field_case() -> Result<(), Failed> {
     // A cohort that is new is sent second acks until its fleet file is applied, a second at most: that made some streams.
     bed.reboot_nats();
     let households = run.devices.households();
-    let pusher = Pusher::start(bed.lab.server(), PORT, households, run.pushes, run.devices.longest());
+    let known = Known { longest: run.devices.longest(), port: PORT, seed: rand::random() };
+    let pusher = Pusher::start(bed.lab.server(), households, run.pushes, known)?;
     let started = Instant::now();
     let [field, trap] = run.pushed(&pusher, |_| started.elapsed() >= BEFORE)?;
     let before = run.rows(field, until_lifted(trap));

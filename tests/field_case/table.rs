@@ -5,7 +5,7 @@ use std::time::Duration;
 use flyball_sdk::device::id::DeviceId;
 
 use crate::bound::clopper_pearson;
-use crate::pushes::Push;
+use flyball::chaos::pushes::Push;
 
 /// Pushes of one phase to one fleet.
 pub(crate) struct Row {

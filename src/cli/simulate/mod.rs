@@ -1,7 +1,7 @@
 //! `flyball simulate`: scenarios on fake time, one verdict each, on the medians of many seeds.
 
-mod json;
-mod report;
+pub(super) mod json;
+pub(super) mod report;
 mod runs;
 
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ fn draw(path: &Path, job: &Job<'_>, ran: &Ran) -> Result<(), Failure> {
 }
 
 /// The files themselves; of a folder, every `*.yaml` and `*.yml` directly in it, sorted.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
