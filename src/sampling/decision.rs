@@ -17,7 +17,7 @@ pub const OPERATIONS_MAX: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// No decision yet: `probability.initial`.
+    /// No decision yet: what a stranger is told, at first `probability.initial`.
     Initial,
     /// Restored from the state folder; no fresh input yet.
     Restored,

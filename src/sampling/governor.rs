@@ -139,8 +139,10 @@ impl Governor {
         let ground = self.guard.judge(now, traffic, self.policy.max_age);
         match (ground, traffic) {
             (Ground::Fresh { no_rise }, Some(traffic)) => {
+                let stranger = report::stranger(&self.policy, &self.roster, self.degraded);
+                self.roster.observe(now.mono, &self.policy, &traffic.demand, taken, stranger);
                 self.degraded = no_rise;
-                self.decide(now, traffic, no_rise, taken);
+                self.decide(now, traffic, no_rise);
             }
             (Ground::Hold(reason), _) => self.hold(reason),
             (Ground::Fallback, _) => self.fall_back(now),
@@ -153,8 +155,7 @@ impl Governor {
         report::decision(now, &self.policy, &self.roster, self.inputs, self.degraded, taken)
     }
 
-    fn decide(&mut self, now: Tick, traffic: &Traffic, no_rise: Option<Reason>, taken: &HashSet<Name>) {
-        self.roster.observe(now.mono, &self.policy, &traffic.demand, taken);
+    fn decide(&mut self, now: Tick, traffic: &Traffic, no_rise: Option<Reason>) {
         self.look_ahead(traffic);
         self.inputs.demand_per_second = Some(self.governed().filter_map(|s| s.demand).sum());
         self.inputs.received_per_second = traffic.received.map(Rate::per_second);

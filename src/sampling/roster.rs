@@ -51,8 +51,10 @@ pub struct Service {
     pub rule: usize,
     /// Requests/s over all operations; `None` when the newest input does not name it.
     pub demand: Option<f64>,
-    /// What its demand will be.
-    pub forecast: Forecast,
+    /// The part of it that names no operation; `None` where each row names one.
+    unnamed: Option<f64>,
+    /// What that part will be.
+    unnamed_forecast: Forecast,
     /// Fresh ticks in which its rises are bounded still, because it had no demand lately.
     pub returning: u8,
     /// Some of its series are too young to be believed when they fall short.
@@ -112,9 +114,8 @@ impl Roster {
             let served = Probability::saturating(probability).clamp(bounds.min, bounds.max);
             Decided { probability: served, served, reason: Reason::Restored }
         };
-        let Some(index) = self.entry(now, policy, &memory.name) else { return };
+        let Some(index) = self.entry(now, policy, &memory.name, restored(memory.probability)) else { return };
         let service = &mut self.services[index];
-        service.rate = restored(memory.probability);
         for (name, probability) in memory.operations.iter().take(OPERATIONS_MAX) {
             let index = service.entry(now, name);
             let operation = &mut service.operations[index];
@@ -123,8 +124,16 @@ impl Roster {
         }
     }
 
-    /// Takes the newest rows. What they do not name has no demand now; services in `taken` belong to another policy.
-    pub fn observe(&mut self, now: MonoTime, policy: &Policy, rows: &[Demand], taken: &HashSet<Name>) {
+    /// Takes the newest rows. What they do not name has no demand now; services in `taken` belong to another policy. Those
+    /// that are new were told `stranger` until now.
+    pub fn observe(
+        &mut self,
+        now: MonoTime,
+        policy: &Policy,
+        rows: &[Demand],
+        taken: &HashSet<Name>,
+        stranger: Probability,
+    ) {
         for service in &mut self.services {
             service.forget_demand();
         }
@@ -136,7 +145,11 @@ impl Roster {
                 self.note_conflict(policy, &row.service);
                 None
             } else {
-                before.get(i).copied().filter(|place| self.has(row, *place)).or_else(|| self.place(now, policy, row))
+                before
+                    .get(i)
+                    .copied()
+                    .filter(|place| self.has(row, *place))
+                    .or_else(|| self.place(now, policy, row, stranger))
             };
             if let Some(Place { service, operation }) = place {
                 self.services[service].add(now, row, operation);
@@ -159,8 +172,8 @@ impl Roster {
     }
 
     /// Where the row belongs; services and operations that are new are made. `None` where no rule matches.
-    fn place(&mut self, now: MonoTime, policy: &Policy, row: &Demand) -> Option<Place> {
-        let service = self.entry(now, policy, &row.service)?;
+    fn place(&mut self, now: MonoTime, policy: &Policy, row: &Demand, stranger: Probability) -> Option<Place> {
+        let service = self.entry(now, policy, &row.service, Decided::initial(stranger))?;
         let operation = row.operation_name().map(|name| self.services[service].entry(now, name));
         Some(Place { service, operation })
     }
@@ -185,12 +198,12 @@ impl Roster {
         self.retain(|service| service.rule != usize::MAX);
     }
 
-    fn entry(&mut self, now: MonoTime, policy: &Policy, name: &Name) -> Option<usize> {
+    fn entry(&mut self, now: MonoTime, policy: &Policy, name: &Name, rate: Decided) -> Option<usize> {
         if let Some(known) = self.index.get(name) {
             return Some(*known);
         }
         let rule = policy.services.iter().position(|rule| rule.pattern.matches(name))?;
-        self.services.push(Service::new(name.clone(), rule, now, policy));
+        self.services.push(Service::new(name.clone(), rule, now, rate));
         self.index.insert(name.clone(), self.services.len() - 1);
         Some(self.services.len() - 1)
     }
@@ -205,17 +218,18 @@ impl Roster {
 }
 
 impl Service {
-    fn new(name: Name, rule: usize, now: MonoTime, policy: &Policy) -> Self {
+    fn new(name: Name, rule: usize, now: MonoTime, rate: Decided) -> Self {
         Self {
             name,
             rule,
             demand: None,
-            forecast: Forecast::default(),
+            unnamed: None,
+            unnamed_forecast: Forecast::default(),
             returning: 0,
             is_warming: false,
             is_stale: false,
             named_at: now,
-            rate: Decided::initial(policy.probability.initial),
+            rate,
             share: None,
             local: None,
             operations: Vec::new(),
@@ -255,28 +269,35 @@ impl Service {
         if self.demand.is_none() {
             return 0.0;
         }
-        let listed = || self.listed().filter(|o| o.demand.is_some()).map(|o| (o.forecast.get(), o.rate.served.get()));
-        let by_operation: f64 = listed().map(|(demand, p)| demand * p).sum();
-        let rest = (self.forecast.get() - listed().map(|(demand, _)| demand).sum::<f64>()).max(0.0);
-        by_operation + rest * self.rate.served.get()
+        let p = |operation: &Operation| if operation.is_listed { operation.rate } else { self.rate }.served.get();
+        let named: f64 = self.operations.iter().map(|o| o.forecast.get() * p(o)).sum();
+        named + self.unnamed_forecast.get() * self.rate.served.get()
+    }
+
+    /// Requests/s to reckon with: the sum of what each operation is reckoned with. A forecast of its own would follow
+    /// another course than theirs, and an operation that the service's seems to have no room for would be sampled the
+    /// less for it.
+    pub fn expected_per_second(&self) -> f64 {
+        self.unnamed_forecast.get() + self.operations.iter().map(|o| o.forecast.get()).sum::<f64>()
     }
 
     /// Takes one interval of `seconds` into the forecasts, once all rows are in.
     pub fn look_ahead(&mut self, seconds: f64, leads: bool) {
-        let Some(demand) = self.demand.filter(|d| *d > 0.0) else {
+        if self.demand.is_none_or(|demand| demand <= 0.0) {
             self.returning = RETURNING_TICKS;
             return;
-        };
-        // What is known in part may be more than it seems, not less.
-        let is_whole = !self.is_warming && !self.is_stale;
-        if is_whole || demand > self.forecast.get() {
-            self.forecast.observe(demand, seconds, leads);
         }
-        for operation in &mut self.operations {
-            let Some(demand) = operation.demand else { continue };
-            if is_whole || demand > operation.forecast.get() {
-                operation.forecast.observe(demand, seconds, leads);
+        // What is known in part may be more than it seems, not less. What a whole answer does not name has no demand.
+        let is_whole = !self.is_warming && !self.is_stale;
+        let look_ahead = |forecast: &mut Forecast, demand: Option<f64>| {
+            let demand = demand.unwrap_or(0.0);
+            if is_whole || demand > forecast.get() {
+                forecast.observe(demand, seconds, leads);
             }
+        };
+        look_ahead(&mut self.unnamed_forecast, self.unnamed);
+        for operation in &mut self.operations {
+            look_ahead(&mut operation.forecast, operation.demand);
         }
     }
 
@@ -292,6 +313,7 @@ impl Service {
 
     fn forget_demand(&mut self) {
         self.demand = None;
+        self.unnamed = None;
         self.is_warming = false;
         self.is_stale = false;
         for operation in &mut self.operations {
@@ -305,10 +327,14 @@ impl Service {
         self.is_warming |= row.is_warming;
         self.is_stale |= row.is_stale;
         self.named_at = now;
-        if let Some(operation) = operation.map(|operation| &mut self.operations[operation]) {
-            operation.demand = Some(operation.demand.unwrap_or(0.0) + demand);
-            operation.named_at = now;
-        }
+        let part = match operation.map(|operation| &mut self.operations[operation]) {
+            Some(operation) => {
+                operation.named_at = now;
+                &mut operation.demand
+            }
+            None => &mut self.unnamed,
+        };
+        *part = Some(part.unwrap_or(0.0) + demand);
     }
 
     fn entry(&mut self, now: MonoTime, name: &Name) -> usize {
@@ -345,7 +371,7 @@ impl Demand {
 }
 
 impl Decided {
-    /// What holds before the first decision.
+    /// What was told before the first decision.
     pub fn initial(probability: Probability) -> Self {
         Self { probability, served: probability, reason: Reason::Initial }
     }

@@ -6,7 +6,7 @@ use super::{Plant, at, budgeted, p, policy, rule};
 use crate::sampling::decision::Reason;
 use crate::sampling::pattern::Pattern;
 use crate::sampling::policy::{OperationRule, Pin, ServiceRule};
-use crate::sampling::traffic::Name;
+use crate::sampling::traffic::{Name, Traffic};
 
 #[test]
 fn weights_floors_and_roots_shape_the_shares() {
@@ -94,4 +94,34 @@ fn requests_without_an_operation_are_the_services_own() {
     plant.run(60);
     let names: Vec<_> = plant.last().services[0].operations.iter().map(|o| &*o.operation).collect();
     assert_eq!(names, ["GET /"]);
+}
+
+#[test]
+fn an_operation_that_was_away_for_a_tick_is_reckoned_with_its_service() {
+    let mut plant = Plant::new(budgeted(20_000.0), &[("shop", Some("old"), 7_369.0)]);
+    plant.run(60);
+    assert!(plant.served("shop", Some("old")) < 0.4);
+    plant.demand = vec![("shop", Some("new"), 600.0)];
+    plant.tick();
+    plant.demand = vec![("shop", Some("old"), 577.0)];
+    plant.tick();
+    assert_eq!(plant.served("shop", Some("old")), 1.0);
+}
+
+#[test]
+fn a_service_that_is_new_holds_what_strangers_are_told_until_it_may_rise() {
+    let mut policy = budgeted(8_000.0);
+    policy.probability.initial = p(0.5);
+    let mut plant = Plant::new(policy, &[("web", None, 10_000.0)]);
+    plant.run(120);
+    let stranger = plant.last().stranger;
+    assert!(stranger.get() < 0.11, "{stranger:?}");
+    plant.demand.push(("api", None, 10.0));
+    plant.seconds += 5;
+    let partial = Traffic { is_partial: true, ..plant.traffic() };
+    plant.seconds -= 5;
+    plant.tick_with(Some(&partial));
+    assert_eq!(plant.served("api", None), stranger.get());
+    plant.run(30);
+    assert_eq!(plant.served("api", None), 1.0);
 }

@@ -66,7 +66,7 @@ impl<'a> Root<'a> {
             service,
             rule,
             fixed: fixed.iter().map(|(i, want)| demand_of(*i) * want.probability.get()).sum(),
-            free: (service.forecast.get() - fixed_demand).max(0.0),
+            free: (service.expected_per_second() - fixed_demand).max(0.0),
         }
     }
 
