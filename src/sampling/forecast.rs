@@ -52,8 +52,7 @@ impl Forecast {
     pub fn observe(&mut self, per_second: f64, seconds: f64, leads: bool) {
         let before = *self;
         let mean = before.mean.unwrap_or(per_second);
-        // One request more or less is never news.
-        let noise = NEWS * (mean.max(1.0 / seconds) / seconds).sqrt();
+        let noise = noise(mean, seconds);
         self.last = per_second;
         self.trend = match per_second - mean {
             above if above > noise => Trend::Rising,
@@ -70,6 +69,16 @@ impl Forecast {
         let lead = if begins && leads { ONSET * (per_second - before.last).max(0.0) } else { 0.0 };
         (self.mean, self.expected) = (Some(mean), mean + lead);
     }
+}
+
+/// Whether `per_second`, counted over `seconds`, is more than chance makes of `expected`.
+pub fn is_rise(expected: f64, per_second: f64, seconds: f64) -> bool {
+    per_second > expected + noise(expected, seconds)
+}
+
+/// What lies further from the mean is news. One request more or less never is.
+fn noise(mean: f64, seconds: f64) -> f64 {
+    NEWS * (mean.max(1.0 / seconds) / seconds).sqrt()
 }
 
 #[cfg(test)]

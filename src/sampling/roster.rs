@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use foldhash::fast::RandomState;
 
 use super::decision::{Decided, OPERATIONS_MAX, Reason};
-use super::forecast::Forecast;
+use super::forecast::{self, Forecast};
 use super::local::LocalShare;
 use super::memory::ServiceMemory;
 use super::policy::{Policy, ServiceRule};
@@ -81,6 +81,8 @@ pub struct Operation {
     pub name: Name,
     /// Requests/s; `None` when the newest input does not name it.
     pub demand: Option<f64>,
+    /// The demand may be more than it seems: some of its series are too young, or stopped lately.
+    is_partial: bool,
     /// What its demand will be.
     pub forecast: Forecast,
     /// When it was last named.
@@ -281,23 +283,26 @@ impl Service {
         self.unnamed_forecast.get() + self.operations.iter().map(|o| o.forecast.get()).sum::<f64>()
     }
 
-    /// Takes one interval of `seconds` into the forecasts, once all rows are in.
+    /// Takes one interval of `seconds` into the forecasts, once all rows are in. A rise is led where the whole of the
+    /// service rises: requests that only move from one operation to another are no surge.
     pub fn look_ahead(&mut self, seconds: f64, leads: bool) {
-        if self.demand.is_none_or(|demand| demand <= 0.0) {
+        let Some(demand) = self.demand.filter(|d| *d > 0.0) else {
             self.returning = RETURNING_TICKS;
             return;
-        }
-        // What is known in part may be more than it seems, not less. What a whole answer does not name has no demand.
+        };
+        let leads = leads && forecast::is_rise(self.expected_per_second(), demand, seconds);
         let is_whole = !self.is_warming && !self.is_stale;
-        let look_ahead = |forecast: &mut Forecast, demand: Option<f64>| {
+        // What is known in part may be more than it seems, not less. What a whole answer does not name has no demand.
+        let look_ahead = |forecast: &mut Forecast, demand: Option<f64>, is_partial: bool| {
+            let may_fall = if demand.is_some() { !is_partial } else { is_whole };
             let demand = demand.unwrap_or(0.0);
-            if is_whole || demand > forecast.get() {
+            if may_fall || demand > forecast.get() {
                 forecast.observe(demand, seconds, leads);
             }
         };
-        look_ahead(&mut self.unnamed_forecast, self.unnamed);
+        look_ahead(&mut self.unnamed_forecast, self.unnamed, !is_whole);
         for operation in &mut self.operations {
-            look_ahead(&mut operation.forecast, operation.demand);
+            look_ahead(&mut operation.forecast, operation.demand, operation.is_partial);
         }
     }
 
@@ -318,6 +323,7 @@ impl Service {
         self.is_stale = false;
         for operation in &mut self.operations {
             operation.demand = None;
+            operation.is_partial = false;
         }
     }
 
@@ -330,6 +336,7 @@ impl Service {
         let part = match operation.map(|operation| &mut self.operations[operation]) {
             Some(operation) => {
                 operation.named_at = now;
+                operation.is_partial |= row.is_warming || row.is_stale;
                 &mut operation.demand
             }
             None => &mut self.unnamed,
@@ -344,6 +351,7 @@ impl Service {
         let operation = Operation {
             name: name.clone(),
             demand: None,
+            is_partial: false,
             forecast: Forecast::default(),
             named_at: now,
             rate: self.rate,
@@ -374,5 +382,27 @@ impl Decided {
     /// What was told before the first decision.
     pub fn initial(probability: Probability) -> Self {
         Self { probability, served: probability, reason: Reason::Initial }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::pattern::Pattern;
+
+    /// A route that is new each minute makes a service's answer partial for ever: the others must come down all the same.
+    #[test]
+    fn a_young_operation_holds_no_other_up() {
+        let (mut policy, mut roster) = (Policy::with_defaults("shop"), Roster::default());
+        policy.services = vec![ServiceRule::for_pattern(Pattern::new("*").expect("a pattern"))];
+        for (a, b) in [(900.0, 100.0), (100.0, 900.0), (900.0, 100.0), (100.0, 900.0), (100.0, 100.0), (100.0, 100.0)] {
+            let young = Demand { is_warming: true, ..Demand::new("shop", Some("young"), 1.0) };
+            let rows = [Demand::new("shop", Some("a"), a), Demand::new("shop", Some("b"), b), young];
+            let initial = policy.probability.initial;
+            roster.observe(MonoTime::from_start(std::time::Duration::ZERO), &policy, &rows, &HashSet::new(), initial);
+            roster.services_mut()[0].look_ahead(5.0, false);
+        }
+        let expected = roster.services()[0].expected_per_second();
+        assert!((expected - 201.0).abs() < 1.0, "{expected}");
     }
 }

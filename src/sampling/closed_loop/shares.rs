@@ -125,3 +125,14 @@ fn a_service_that_is_new_holds_what_strangers_are_told_until_it_may_rise() {
     plant.run(30);
     assert_eq!(plant.served("api", None), 1.0);
 }
+
+#[test]
+fn requests_that_move_to_another_operation_are_no_surge() {
+    let mut plant = Plant::new(budgeted(4_000.0), &[("shop", Some("a"), 500.0), ("shop", Some("b"), 500.0)]);
+    plant.run(60);
+    let before = plant.offered();
+    plant.demand = vec![("shop", Some("a"), 100.0), ("shop", Some("b"), 900.0)];
+    plant.tick();
+    // A fifth of the fall is not believed at first sight.
+    assert!(plant.offered() > 0.8 * before, "{} of {before}", plant.offered());
+}
