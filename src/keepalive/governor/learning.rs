@@ -201,13 +201,20 @@ impl Learning {
             self.found = Some((answer.lower, answer.upper));
             (self.search, self.told) = (Search::Ended, None);
         }
-        let tests = self.mixture.next_tests(CONFIDENCE, devices);
+        let tests = self.mixture.next_tests(CONFIDENCE, self.enough(), devices);
         self.is_learnt = tests.is_empty();
         let planned = |who| match who {
             Who::Fresh => None,
             Who::Known(device) => Some(device),
         };
         tests.into_iter().map(|test| Planned { who: planned(test.who), order: ProbeOrder::one(test.cell) }).collect()
+    }
+
+    /// The bound of a single box that was found is what counts, however much longer the devices turn out to live within
+    /// the precision that it was looked for with: what is asked of them is whether it holds, which those that took it up
+    /// have shown already.
+    fn enough(&self) -> Option<Cell> {
+        self.found.map(|(lower, _)| lower)
     }
 
     /// There is nobody left to ask: what is known is all that will be.
@@ -257,7 +264,7 @@ impl Learning {
         match &self.search {
             Search::NotBegun => TESTS_FROM_NOTHING,
             Search::Running(belief) => belief.tests_to_be_surer(),
-            Search::Ended => self.mixture.tests_to_be_surer(CONFIDENCE),
+            Search::Ended => self.mixture.tests_to_be_surer(CONFIDENCE, self.enough()),
         }
     }
 

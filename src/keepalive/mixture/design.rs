@@ -56,14 +56,14 @@ pub(super) enum Step {
     Done,
 }
 
-/// The step that the evidence asks for.
-pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds) -> Step {
+/// The step that the evidence asks for. A lower bound of `enough` is not made longer.
+pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds, enough: u16) -> Step {
     let at = lowest_fifth(rungs);
     let rung = rungs[at];
     if is_wide(&&rung) {
         return Step::Search(rung);
     }
-    let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).max(1);
+    let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).min(enough).max(1);
     let above = rung.expired.saturating_add(MARGIN_CELLS.1).min(NEVER - 2 * WHEEL_CELLS);
     let count = |is: &dyn Fn(&Bracket) -> bool| brackets.iter().filter(|one| is(one)).count();
     let outlived = count(&|one| one.survived >= below);
@@ -140,7 +140,10 @@ pub(super) fn tests_left(step: Step, brackets: &[Bracket], rungs: &[Rung], log_o
         return 0;
     }
     let halvings = (f64::from(wide.expired - wide.survived) / f64::from(NARROW_CELLS)).log2().ceil().max(0.0);
-    let below = rung.survived.saturating_sub(MARGIN_CELLS.0).max(1);
+    let below = match step {
+        Step::Below(cell) | Step::Above(cell, _) => cell,
+        _ => rung.survived.saturating_sub(MARGIN_CELLS.0).max(1),
+    };
     let survivals = (log_odds - claims::lower(brackets, below)) / -(1.0 - claims::SHARE).ln();
     // Expiries are wanted about as often as a test above the box brings one, and each tells the more, the more do.
     let share = rung.share.clamp(claims::SHARE + 0.1, 0.99);

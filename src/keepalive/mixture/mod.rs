@@ -188,18 +188,22 @@ impl Mixture {
         }
     }
 
-    /// The tests worth making next, at most `count`, to learn the cohort at this confidence; none once it is known.
-    pub fn next_tests(&self, confidence: f64, count: usize) -> Vec<NextTest> {
+    /// The tests worth making next, at most `count`, to learn the cohort at this confidence; none once it is known. Where
+    /// a lower bound of `enough` is all that will be used, none asks for a longer one.
+    pub fn next_tests(&self, confidence: f64, enough: Option<Cell>, count: usize) -> Vec<NextTest> {
         let rungs = distribution::rungs(self.brackets());
-        let step = design::step(self.brackets(), &rungs, self.bounds(&rungs, confidence));
-        design::tests(step, self.brackets(), &self.weights, count)
+        design::tests(self.step(&rungs, confidence, enough), self.brackets(), &self.weights, count)
     }
 
     /// About how many tests are left until [`Mixture::next_tests`] asks for no more.
-    pub fn tests_to_be_surer(&self, confidence: f64) -> u32 {
+    pub fn tests_to_be_surer(&self, confidence: f64, enough: Option<Cell>) -> u32 {
         let rungs = distribution::rungs(self.brackets());
-        let step = design::step(self.brackets(), &rungs, self.bounds(&rungs, confidence));
-        design::tests_left(step, self.brackets(), &rungs, log_odds(confidence))
+        design::tests_left(self.step(&rungs, confidence, enough), self.brackets(), &rungs, log_odds(confidence))
+    }
+
+    fn step(&self, rungs: &[Rung], confidence: f64, enough: Option<Cell>) -> design::Step {
+        let enough = enough.map_or(NEVER, Cell::number);
+        design::step(self.brackets(), rungs, self.bounds(rungs, confidence), enough)
     }
 
     fn bounds(&self, rungs: &[Rung], confidence: f64) -> Bounds {
@@ -271,9 +275,9 @@ mod tests {
     fn nothing_is_claimed_of_what_was_not_seen() {
         let estimate = new().estimate(CONFIDENCE);
         assert_eq!((estimate.lower, estimate.upper), (Cell::new(0), Cell::new(CELLS)));
-        let next = new().next_tests(CONFIDENCE, 4);
+        let next = new().next_tests(CONFIDENCE, None, 4);
         assert!(next.len() == 4 && next.iter().all(|test| test.who == Who::Fresh));
-        assert!(new().tests_to_be_surer(CONFIDENCE) >= 40);
+        assert!(new().tests_to_be_surer(CONFIDENCE, None) >= 40);
     }
 
     #[test]
@@ -305,6 +309,22 @@ mod tests {
         assert_eq!(mixture.brackets().len(), DEVICES_MAX);
     }
 
+    #[test]
+    fn no_test_is_made_for_a_bound_that_nobody_asks_for() {
+        let mut mixture = new();
+        let expired = Outcome::Expired { false_probability: 1e-3 };
+        for n in 0..200 {
+            mixture.observe(device(n), Cell::new(900), Outcome::Survived);
+            mixture.observe(device(n), Cell::new(905), expired);
+        }
+        (200..203).for_each(|n| mixture.observe(device(n), Cell::new(904), Outcome::Survived));
+        let longer = mixture.next_tests(CONFIDENCE, None, 300);
+        assert!(longer.len() > 100 && longer.iter().all(|test| test.cell == Cell::new(903)), "{longer:?}");
+        let enough = Some(Cell::new(900));
+        assert_eq!(mixture.next_tests(CONFIDENCE, enough, 300), []);
+        assert_eq!(mixture.tests_to_be_surer(CONFIDENCE, enough), 0);
+    }
+
     fn outcome() -> impl Strategy<Value = Outcome> {
         let expired = (0.0..1.0).prop_map(|false_probability| Outcome::Expired { false_probability });
         prop_oneof![Just(Outcome::Survived), expired]
@@ -316,6 +336,7 @@ mod tests {
             told in prop::collection::vec((0_u64..40, 0_u16..2_100, outcome()), 0..200),
             confidence in 0.5_f64..1.0,
             count in 0_usize..20,
+            enough in prop::option::of((0_u16..2_100).prop_map(Cell::new)),
         ) {
             let mut mixture = new();
             for (n, cell, outcome) in told {
@@ -326,7 +347,7 @@ mod tests {
             prop_assert!(estimate.quantiles.is_sorted());
             let shares: f64 = estimate.boxes.iter().map(|one| one.share).sum();
             prop_assert!((0.8..=1.001).contains(&shares), "{shares}");
-            let tests = mixture.next_tests(confidence, count);
+            let tests = mixture.next_tests(confidence, enough, count);
             prop_assert!(tests.len() <= count);
             for (at, test) in tests.iter().enumerate() {
                 prop_assert!(test.cell.number() > 0);
@@ -335,7 +356,7 @@ mod tests {
                     prop_assert!(tests[..at].iter().all(|other| other.who != test.who), "one test a device");
                 }
             }
-            prop_assert!(mixture.tests_to_be_surer(confidence) <= 300);
+            prop_assert!(mixture.tests_to_be_surer(confidence, enough) <= 300);
         }
     }
 }

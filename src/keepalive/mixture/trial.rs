@@ -162,7 +162,7 @@ impl Cohorts {
         let mut fleet =
             Fleet { parts: &parts, spread: self.spread, false_probability: loss.powi(3), homes: HashMap::new() };
         let mut tests = 0;
-        while let Some(test) = mixture.next_tests(CONFIDENCE, 1).first().filter(|_| tests < TESTS_MAX) {
+        while let Some(test) = mixture.next_tests(CONFIDENCE, None, 1).first().filter(|_| tests < TESTS_MAX) {
             let (device, outcome) = fleet.test(*test, &mut random);
             mixture.observe(device, test.cell, outcome);
             tests += 1;
