@@ -31,6 +31,8 @@ const EDGE_SHARE: f64 = 0.05;
 const NARROW_CELLS: u16 = 10;
 /// First rounds that are kept: of up to eight devices.
 const FIRST_ROUNDS: usize = 9 * (FLOWS_MAX as usize + 1);
+/// Offers nearer to each other than this are one.
+pub(super) const SAME_CELLS: u16 = 6;
 /// Outcomes this near to each other, in cells, are no contradiction: timer wheels.
 const WHEEL_CELLS: u16 = 22;
 
@@ -180,8 +182,8 @@ impl Learning {
         }
     }
 
-    /// The tests of the next round, at most one a device; none once it is known.
-    pub(super) fn plan(&mut self, devices: usize, flows: u8) -> Vec<Planned> {
+    /// The tests of the next round, at most one a device; none once it is known as well as the `offers` that stand ask for.
+    pub(super) fn plan(&mut self, devices: usize, flows: u8, offers: &[Offer]) -> Vec<Planned> {
         self.refresh();
         self.begin();
         if let Search::Running(belief) = &self.search {
@@ -201,7 +203,7 @@ impl Learning {
             self.found = Some((answer.lower, answer.upper));
             (self.search, self.told) = (Search::Ended, None);
         }
-        let tests = self.mixture.next_tests(CONFIDENCE, self.enough(), devices);
+        let tests = self.mixture.next_tests(CONFIDENCE, self.enough(offers), devices);
         self.is_learnt = tests.is_empty();
         let planned = |who| match who {
             Who::Fresh => None,
@@ -210,11 +212,12 @@ impl Learning {
         tests.into_iter().map(|test| Planned { who: planned(test.who), order: ProbeOrder::one(test.cell) }).collect()
     }
 
-    /// The bound of a single box that was found is what counts, however much longer the devices turn out to live within
-    /// the precision that it was looked for with: what is asked of them is whether it holds, which those that took it up
-    /// have shown already.
-    fn enough(&self) -> Option<Cell> {
-        self.found.map(|(lower, _)| lower)
+    /// Of a single box that was found, the lower bound that `offers` pace for, or would: however much longer its devices turn
+    /// out to live within the precision that it was looked for with, what is asked of them is whether that holds. Those
+    /// that took the offer up have shown it already.
+    fn enough(&self, offers: &[Offer]) -> Option<Cell> {
+        let (lower, _) = self.found?;
+        Some(offers.iter().map(|offer| offer.lower).find(|one| is_same(*one, lower)).unwrap_or(lower))
     }
 
     /// There is nobody left to ask: what is known is all that will be.
@@ -260,11 +263,11 @@ impl Learning {
     }
 
     /// Tests until it is known to the usual precision.
-    pub(super) fn tests_to_be_surer(&self) -> u32 {
+    pub(super) fn tests_to_be_surer(&self, offers: &[Offer]) -> u32 {
         match &self.search {
             Search::NotBegun => TESTS_FROM_NOTHING,
             Search::Running(belief) => belief.tests_to_be_surer(),
-            Search::Ended => self.mixture.tests_to_be_surer(CONFIDENCE, self.enough()),
+            Search::Ended => self.mixture.tests_to_be_surer(CONFIDENCE, self.enough(offers)),
         }
     }
 
@@ -320,6 +323,11 @@ fn is_one_box(brackets: &[Bracket]) -> bool {
         |bracket: &&Bracket| bracket.has_expired() && f64::from(bracket.false_probability) < CONTRADICTION_MAX;
     let expired = brackets.iter().filter(is_sure).map(|bracket| bracket.expired).min();
     expired.is_none_or(|expired| survived < expired.saturating_add(WHEEL_CELLS))
+}
+
+/// Whether an offer of the one stands where the other would be offered.
+pub(super) fn is_same(one: Cell, other: Cell) -> bool {
+    one.number().abs_diff(other.number()) < SAME_CELLS
 }
 
 /// The range that lifetimes are looked for in.

@@ -7,6 +7,7 @@ use flyball_sdk::device::probe::{CELLS, Cell, SETTLE};
 
 use super::boxes::Boxes;
 use super::cohort::{Cohort, ceiling_lifetime, place};
+use super::learning::{SAME_CELLS, is_same};
 use crate::keepalive::cohort::CohortKey;
 use crate::keepalive::device::{Offer, at_least};
 use crate::keepalive::interval::{self, Limit};
@@ -32,8 +33,6 @@ const RENEW_AFTER_FLOORS: u32 = 40;
 const FALL: f64 = 0.95;
 /// Bindings of up to so many times what a second ack adds to them, 42 s, are short.
 const SHORT_SETTLES: u32 = 20;
-/// Offers nearer to each other than this are one.
-const SAME_CELLS: u16 = 6;
 
 /// What a cohort is told, and why.
 #[derive(Debug, Clone)]
@@ -247,10 +246,8 @@ impl Cohort {
     /// What stands, where what is known now does not speak against it and asks for little else.
     fn standing(&self, offer: Offer, most: Cell) -> Offer {
         let lower = offer.lower.min(most);
-        let is_same = |old: &&Offer| {
-            old.lower.number().abs_diff(lower.number()) < SAME_CELLS && old.lower < offer.upper && old.lower <= most
-        };
-        Offer { lower: self.offers.iter().find(is_same).map_or(lower, |old| old.lower), ..offer }
+        let is_standing = |old: &&Offer| is_same(old.lower, lower) && old.lower < offer.upper && old.lower <= most;
+        Offer { lower: self.offers.iter().find(is_standing).map_or(lower, |old| old.lower), ..offer }
     }
 
     /// Beats that ended a shorter silence than this cannot have made a new binding. It is the least that the fleet says

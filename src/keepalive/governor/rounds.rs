@@ -168,8 +168,9 @@ fn carry_out(
     desk: &mut Desk<'_>,
 ) -> usize {
     cohort.is_dirty = true;
+    let offers = cohort.offers.clone();
     let Some((learning, _)) = cohort.of(class).open() else { return 0 };
-    let planned = learning.plan(count, flows);
+    let planned = learning.plan(count, flows, &offers);
     let mut given = 0;
     for test in planned {
         let known = test.who.map(|id| desk.devices.find(id).filter(|slot| is_free(cohort, desk.devices, *slot)));

@@ -23,7 +23,7 @@ impl Cohort {
             verdict: self.told.verdict,
             reason: self.told.reason,
             rollout: self.rollout_brief(),
-            tests_to_be_surer: self.paced().lowest().tests_to_be_surer(),
+            tests_to_be_surer: self.paced().lowest().tests_to_be_surer(&self.offers),
             decided_at: self.told.at,
         }
     }

@@ -63,13 +63,16 @@ pub(super) fn step(brackets: &[Bracket], rungs: &[Rung], bounds: Bounds, enough:
     if is_wide(&&rung) {
         return Step::Search(rung);
     }
-    let below = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).min(enough).max(1);
+    let edge = edge(&rungs[..=at]).saturating_sub(MARGIN_CELLS.0).max(1);
+    let below = edge.min(enough).max(1);
     let above = rung.expired.saturating_add(MARGIN_CELLS.1).min(NEVER - 2 * WHEEL_CELLS);
     let count = |is: &dyn Fn(&Bracket) -> bool| brackets.iter().filter(|one| is(one)).count();
     let outlived = count(&|one| one.survived >= below);
     let not_outlived = count(&|one| one.survived < below && one.expired <= below);
-    let at_risk = count(&|one| claims::is_at_risk(one, below));
-    let not_above = count(&|one| claims::is_at_risk(one, below) && one.expired <= above);
+    // Who outlived what is enough, and was asked no further, is not one of those that outlive the box.
+    let is_asked = |one: &Bracket| one.survived >= below && (one.survived > edge || one.has_expired());
+    let at_risk = count(&is_asked);
+    let not_above = count(&|one| is_asked(one) && one.expired <= above);
     let is_below_done = bounds.lower >= below || is_futile(not_outlived, not_outlived + outlived, -1.0);
     let is_above_futile = is_futile(not_above, at_risk, 1.0);
     let is_above_done = bounds.upper <= above || is_above_futile;
@@ -133,17 +136,14 @@ fn is_wide(rung: &&Rung) -> bool {
 }
 
 /// About how many tests the step and those after it take.
-pub(super) fn tests_left(step: Step, brackets: &[Bracket], rungs: &[Rung], log_odds: f64) -> u32 {
+pub(super) fn tests_left(step: Step, enough: u16, brackets: &[Bracket], rungs: &[Rung], log_odds: f64) -> u32 {
     let rung = rungs[lowest_fifth(rungs)];
     let wide = if let Step::Search(rung) = step { rung } else { rung };
     if step == Step::Done {
         return 0;
     }
     let halvings = (f64::from(wide.expired - wide.survived) / f64::from(NARROW_CELLS)).log2().ceil().max(0.0);
-    let below = match step {
-        Step::Below(cell) | Step::Above(cell, _) => cell,
-        _ => rung.survived.saturating_sub(MARGIN_CELLS.0).max(1),
-    };
+    let below = rung.survived.saturating_sub(MARGIN_CELLS.0).min(enough).max(1);
     let survivals = (log_odds - claims::lower(brackets, below)) / -(1.0 - claims::SHARE).ln();
     // Expiries are wanted about as often as a test above the box brings one, and each tells the more, the more do.
     let share = rung.share.clamp(claims::SHARE + 0.1, 0.99);

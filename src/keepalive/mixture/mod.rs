@@ -198,12 +198,12 @@ impl Mixture {
     /// About how many tests are left until [`Mixture::next_tests`] asks for no more.
     pub fn tests_to_be_surer(&self, confidence: f64, enough: Option<Cell>) -> u32 {
         let rungs = distribution::rungs(self.brackets());
-        design::tests_left(self.step(&rungs, confidence, enough), self.brackets(), &rungs, log_odds(confidence))
+        let step = self.step(&rungs, confidence, enough);
+        design::tests_left(step, cap(enough), self.brackets(), &rungs, log_odds(confidence))
     }
 
     fn step(&self, rungs: &[Rung], confidence: f64, enough: Option<Cell>) -> design::Step {
-        let enough = enough.map_or(NEVER, Cell::number);
-        design::step(self.brackets(), rungs, self.bounds(rungs, confidence), enough)
+        design::step(self.brackets(), rungs, self.bounds(rungs, confidence), cap(enough))
     }
 
     fn bounds(&self, rungs: &[Rung], confidence: f64) -> Bounds {
@@ -229,6 +229,11 @@ impl Mixture {
     pub fn brackets(&self) -> &[Bracket] {
         self.evidence.brackets()
     }
+}
+
+/// What no lower bound need be longer than.
+fn cap(enough: Option<Cell>) -> u16 {
+    enough.map_or(NEVER, Cell::number)
 }
 
 /// What each bound has to be sure of: odds of this logarithm.
