@@ -78,8 +78,7 @@ impl<'a> Root<'a> {
 
     fn split(&self, bounds: &Bounds, fixed: Vec<(usize, Want)>, traces: f64, claim: &Claim, spans: f64) -> Wanted {
         let free = (traces - self.fixed).max(0.0);
-        let even = if self.free > 0.0 { free / self.free } else { bounds.max.get() };
-        let probability = Probability::saturating(even).clamp(bounds.min, bounds.max);
+        let probability = even(bounds, self.free, free);
         let rate = Want { probability, reason: self.reason(bounds, probability, traces, claim) };
         let operations = self.split_operations(bounds, fixed, free, rate);
         Wanted { rate, share: Some(traces * spans), share_alone: None, operations }
@@ -136,12 +135,20 @@ impl<'a> Root<'a> {
 }
 
 fn want_of(bounds: &Bounds, demand: f64, traces: f64) -> Want {
-    let even = if demand > 0.0 { traces / demand } else { bounds.max.get() };
-    let probability = Probability::saturating(even).clamp(bounds.min, bounds.max);
+    let probability = even(bounds, demand, traces);
     let reason = match probability {
         p if p >= bounds.max => Reason::AtMax,
         p if p <= bounds.min => Reason::AtMin,
         _ => Reason::Share,
     };
     Want { probability, reason }
+}
+
+/// What spreads `traces` over `demand`, both a second. What lacks of the highest by rounding is none: a sum of large
+/// demands rounds by more than a small one has.
+fn even(bounds: &Bounds, demand: f64, traces: f64) -> Probability {
+    if traces >= bounds.max.get() * demand * (1.0 - AT_BOUND) {
+        return bounds.max;
+    }
+    Probability::saturating(traces / demand).clamp(bounds.min, bounds.max)
 }
