@@ -26,7 +26,7 @@ use crate::table::Row;
 use crate::tolerance::TOLERANCES;
 
 /// Every scenario that is compared, and what it needs, in the order of the table.
-const SCENARIOS: [(&str, Needs); 11] = [
+const SCENARIOS: [(&str, Needs); 12] = [
     ("nat-aging", Needs::Nothing),
     ("unreplied-trap", Needs::Nothing),
     ("carrier-change", Needs::Nothing),
@@ -35,6 +35,7 @@ const SCENARIOS: [(&str, Needs); 11] = [
     ("server-restart", Needs::Nothing),
     ("bad-canary", Needs::Nothing),
     ("server-killed-in-wave-2", Needs::Nothing),
+    ("prometheus-outage", Needs::Nothing),
     ("clock-step", Needs::Machine),
     ("lossy-uplink", Needs::Netem),
     ("netem-storm", Needs::Netem),
@@ -42,8 +43,6 @@ const SCENARIOS: [(&str, Needs); 11] = [
 /// Runs for real of a scenario at most: one in some tens is too far from the simulator's median, or misses a limit, where other
 /// work has the cores, since a test that is asked late has expired. Both are told, in the table too.
 const RUNS_MAX: u32 = 2;
-/// What one run for real shows is chance, as is what single seeds of the simulator do: docs/validation.md.
-const BY_HAND: [&str; 1] = ["prometheus-outage"];
 /// Exit status of what cannot run on this machine.
 const CANNOT: i32 = 5;
 /// Exit status of a run that missed a limit of its scenario.
@@ -52,7 +51,7 @@ const MISSED: i32 = 4;
 /// What a scenario needs to be run for real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
-    /// Nothing that a kernel with namespaces has not.
+    /// Nothing that a kernel with namespaces has not; one needs the program `prometheus`.
     Nothing,
     /// A kernel with netem.
     Netem,
@@ -193,7 +192,7 @@ fn every_scenario_is_compared() -> Result<(), Failed> {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let is_own = stem.starts_with("sampling-") || stem.starts_with("keepalive-");
         let is_scenario = path.extension().is_some_and(|extension| extension == "yaml") && !is_own;
-        if is_scenario && !BY_HAND.contains(&stem) && !SCENARIOS.iter().any(|(name, _)| *name == stem) {
+        if is_scenario && !SCENARIOS.iter().any(|(name, _)| *name == stem) {
             return Err(format!("chaos/{stem}.yaml is compared with nothing: add it to SCENARIOS").into());
         }
     }
