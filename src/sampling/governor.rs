@@ -176,9 +176,7 @@ impl Governor {
         };
         self.settle(&wanted, bars);
         let after = self.sampled_per_second(now);
-        if before > 0.0 {
-            self.effect.command(now.wall, after / before);
-        }
+        self.effect.command(now.wall, before, after);
         self.meant = Some(after);
     }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decision::PolicyDecision;
+use super::decision::{Decided, PolicyDecision};
 use super::governor::Governor;
 use super::pattern::Pattern;
 use super::policy::{Policy, ServiceRule};
@@ -106,10 +106,15 @@ impl Plant {
 }
 
 /// What a client with such a root span uses.
-fn served_by(decision: &PolicyDecision, (service, operation): (&str, Option<&str>)) -> f64 {
-    let Some(own) = decision.services.iter().find(|s| &*s.service == service) else { return decision.stranger.get() };
+fn served_by(decision: &PolicyDecision, name: (&str, Option<&str>)) -> f64 {
+    rate_of(decision, name).map_or(decision.stranger, |rate| rate.served).get()
+}
+
+/// What was decided for such a root span; `None` for a stranger's.
+fn rate_of(decision: &PolicyDecision, (service, operation): (&str, Option<&str>)) -> Option<Decided> {
+    let own = decision.services.iter().find(|s| &*s.service == service)?;
     let listed = own.operations.iter().find(|o| Some(&*o.operation) == operation);
-    listed.map_or(own.rate.served, |o| o.rate.served).get()
+    Some(listed.map_or(own.rate, |o| o.rate))
 }
 
 fn at(seconds: u64) -> Tick {
