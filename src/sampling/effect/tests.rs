@@ -164,20 +164,71 @@ fn a_cut_that_the_load_goes_against_is_not_answered() {
 }
 
 #[test]
-fn small_commands_on_the_way_neither_end_a_rest_nor_put_patience_off() {
+fn a_small_command_on_the_way_ends_no_rest() {
     let mut effect = Effect::new(at(-10));
     effect.judge(at(0), load(0, 1_100.0, 1_100.0));
     effect.command(at(0), 1e7, 1e6);
     let mut sampled = 1e6;
     let settled = (1..200).find(|i| {
-        if i % 40 == 0 {
-            effect.command(at(5 * i - 1), sampled, 0.9 * sampled);
-            sampled *= 0.9;
+        if *i == 40 {
+            effect.command(at(199), 1e6, 0.9e6);
+            sampled = 0.9e6;
         }
         let load = Load { sampled, ..load(5 * i, 1_100.0, sampled / 1e4) };
         effect.judge(at(5 * i), load) == Visibility::Settled
     });
-    assert!(settled.is_some_and(|i| (330..=660).contains(&(5 * i))), "{settled:?}");
+    assert!(settled.is_some_and(|i| (330..=345).contains(&(5 * i))), "{settled:?}");
+}
+
+/// A fleet that obeys nobody while its demand grows by a fifth every 100 s: the demand is read an interval before the load, and
+/// so each time the load leaves its rest.
+#[test]
+fn small_commands_on_the_way_do_not_put_patience_off() {
+    let mut effect = Effect::new(at(-10));
+    effect.judge(at(0), load(0, 1_100.0, 1_100.0));
+    effect.command(at(0), 1e7, 1e6);
+    let mut received = 1_100.0;
+    let settled = (1..1_000).find(|i| {
+        let is_growing = i % 20 == 0;
+        let sampled = if is_growing { 1.2e6 } else { 1e6 };
+        let seen = effect.judge(at(5 * i), Load { sampled, ..load(5 * i, received, sampled / 1e4) });
+        if is_growing {
+            effect.command(at(5 * i), sampled, 1e6);
+            received *= 1.2;
+        }
+        seen == Visibility::Settled
+    });
+    assert!(settled.is_some_and(|i| 5 * i < 700), "{settled:?}");
+}
+
+/// Who asks once a minute has gone most of the way, too, by the time that two traces a second tell.
+#[test]
+fn what_tells_late_does_not_tell_prompt_clients() {
+    let mut effect = Effect::new(at(0));
+    let second = |to: i64, received: f64| Load {
+        over: Interval::before(at(to), Duration::from_secs(1)),
+        received,
+        expected: Some(16.0),
+        sampled: 2.0,
+    };
+    effect.judge(at(10), Load { expected: Some(12.0), sampled: 1.5, ..second(10, 12.0) });
+    effect.command(at(10), 1.5, 2.0);
+    for to in 11..300 {
+        effect.judge(at(to), second(to, 12.0 + 4.0 * (to as f64 - 10.0).min(60.0) / 60.0));
+    }
+    assert!(matches!(effect.adoption(), Some(Adoption::Within(_))), "{:?}", effect.adoption());
+}
+
+#[test]
+fn a_wall_clock_that_goes_back_makes_no_adoption_instant() {
+    let mut effect = Effect::new(at(3_590));
+    effect.judge(at(3_600), load(3_600, 200.0, 200.0));
+    effect.command(at(3_600), 2e6, 1e6);
+    for (to, received) in [(5, 200.0), (10, 180.0), (40, 140.0), (70, 102.0)] {
+        effect.judge(at(to), load(to, received, 100.0));
+    }
+    let Some(Adoption::Within(took)) = effect.adoption() else { panic!("{:?}", effect.adoption()) };
+    assert!(took.as_secs() >= 60, "{took:?}");
 }
 
 #[test]
